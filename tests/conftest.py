@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from tests.support import warm_python
+from tests.support.postgresql import Cluster, running_cluster
 
 TESTS = Path(__file__).parent
 
@@ -85,6 +86,7 @@ KIND_OF_PLACE = {
     "live": "server",
     "live/dialects": "pure",
     "live/test_accounts.py": "pure",
+    "live/test_claims.py": "pure",
     "live/test_allowance.py": "pure",
     "live/test_connections.py": "pure",
     "live/test_event_log.py": "pure",
@@ -108,6 +110,10 @@ KIND_OF_PLACE = {
     "server/test_protocols.py": "pure",
     "speech": "pure",
     "store": "server",
+    "store/postgresql/test_messages.py": "pure",
+    "store/postgresql/test_schema.py": "pure",
+    "store/postgresql/test_statements.py": "pure",
+    "store/postgresql/test_words.py": "pure",
     "store/test_config.py": "pure",
     "store/test_rows.py": "pure",
     "store/test_schema.py": "pure",
@@ -170,6 +176,13 @@ def cold_processes() -> Iterator[None]:
     yield
     if TEMPLATE:
         TEMPLATE.is_used = True
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The server of PostgreSQL that tests share. Each makes a database of its own, and lets it run at its end."""
+    with running_cluster() as running:
+        yield running
 
 
 @functools.cache

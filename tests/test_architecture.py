@@ -53,6 +53,8 @@ PURE = [
     or path.name in ("errors.py", "events.py", "recognition.py", "wire.py")
     or path.parts[1:3] in (("live", "dialects"), ("live", "state.py"), ("live", "room_state.py"))
     or path.parts[1:3] == ("workers", "lifecycle.py")
+    or path.parts[1:4]
+    in (("store", "postgresql", f"{name}.py") for name in ("messages", "schema", "statements", "words"))
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
     or path.parts[1:3]
     in (
@@ -102,6 +104,7 @@ IMPORTERS = {
     "huggingface_hub": ("livecaption/engine/",),
     "prometheus_client": tuple(f"livecaption/server/{name}.py" for name in ("metrics", "figures", "families")),
     "platformdirs": ("livecaption/store/config.py",),
+    "asyncpg": ("livecaption/store/postgresql/",),
     "sqlite3": ("livecaption/store/",),
     "psutil": (
         *("livecaption/ipc/locks.py", "livecaption/workers/", "livecaption/evaluation/"),
@@ -153,6 +156,9 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
         for name in ("serve", "transcribe", "listen", "bench", "streaming")
     },
     "livecaption/evaluation/bystander.py": "tests/evaluation/test_siege.py",
+    "livecaption/store/postgresql/questions.py": "tests/store/test_store.py, for each implementation",
+    "livecaption/store/postgresql/presence.py": "tests/store/postgresql/test_ownership.py",
+    "livecaption/store/postgresql/writer.py": "tests/store/postgresql/test_store.py",
     "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
     "livecaption/errors.py": "types; tested wherever they are raised",
 }
@@ -338,6 +344,12 @@ def test_the_server_process_never_loads_a_model_library() -> None:
 def test_the_server_process_never_loads_what_parses_containers() -> None:
     """FFmpeg is native code; the bytes of strangers reach it in processes of their own."""
     assert "av" not in loaded_by("import livecaption.server.lifecycle")
+
+
+@pytest.mark.processes
+def test_the_server_process_loads_the_library_of_another_database_only_if_it_is_asked_to() -> None:
+    build = "from livecaption.config import Config; from livecaption.server import build_app; build_app(Config())"
+    assert "asyncpg" not in loaded_by(build)
 
 
 @pytest.mark.processes

@@ -1,6 +1,7 @@
 """These are installed with livecaption: packages, the systemd unit, and requirements pinned with their hashes."""
 
 import email
+import importlib.metadata
 import json
 import os
 import re
@@ -316,6 +317,13 @@ def test_the_extra_for_a_gpu_is_the_cublas_that_ctranslate2_opens_and_nothing_el
     for system, machine, needed in (("linux", "x86_64", True), ("linux", "aarch64", False), ("darwin", "arm64", False)):
         assert cublas.marker.evaluate({"sys_platform": system, "platform_machine": machine}) is needed
     assert [requirement.name for requirement in requirements("gpu-torch")] == ["torch"]
+
+
+def test_the_extra_for_several_servers_is_asyncpg_which_a_plain_install_does_not_bring() -> None:
+    assert [requirement.name for requirement in requirements("cluster")] == ["asyncpg"]
+    needed = [Requirement(line) for line in importlib.metadata.requires("asyncpg") or []]
+    assert [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})] == []
+    assert "asyncpg" not in {requirement.name for requirement in direct_requirements()}
 
 
 @pytest.mark.parametrize("requirement", direct_requirements(), ids=str)

@@ -20,8 +20,7 @@ from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.scheduling import translations
 from livecaption.server import app, attempts, descriptors, exports, followed, lifecycle, logs, readers, sending
-from livecaption.store import writer
-from livecaption.store.transcripts import MAX_UNUSED_ROOMS, WAITING_DAYS
+from livecaption.store.store import MAX_UNUSED_ROOMS, MAX_WAITING, WAITING_DAYS
 from tests.support.cases import for_each
 
 TEXT = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
@@ -80,7 +79,7 @@ BOUNDS = {
     "downloads": f"an export that its client does not read | {SOCKET.send_timeout_s:.0f} s a slice of "
     f"{sending.SLICE_BYTES // KIB} KiB, {SERVER.http.download_timeout_s:.0f} s in all | cut off |",
     "log": f"{logs.WITHOUT_REQUESTS.per_minute} a minute each",
-    "store": f"{writer.MAX_WAITING:,}",
+    "store": f"{MAX_WAITING:,}",
     "memory": f"{sandbox.MAX_DECODING_BYTES // MIB} MiB more",
     "time": f"{sandbox.MAX_CPU_S} s for half a second of audio, or for {READ_BYTES // KIB} KiB of the container",
     "files": f"open files | {sandbox.MAX_OPEN_FILES} |",

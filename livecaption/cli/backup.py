@@ -50,6 +50,8 @@ def store_of(options: argparse.Namespace) -> tuple[Path, StoreConfig]:
     store = load_config(options, os.environ, serve.defaults()).store
     if store.path == NOWHERE:
         raise ConfigError(f"with --store {NOWHERE} there are no transcripts; --store FILE names a store")
+    if store.is_postgresql:
+        raise ConfigError(f"{store.place} is a database: its own programs, such as pg_dump, copy and restore it")
     try:
         return Path(store.path).expanduser(), store
     except RuntimeError:

@@ -58,7 +58,9 @@ def shown_lines(config: Config, sources: dict[Option, str]) -> list[str]:
         lines += [f"[{section}]"]
         for option in options:
             value = value_of(config, option)
-            setting = f"# {option.key} is hidden" if option.secret and value else f"{option.key} = {as_toml(value)}"
+            # The address of a database may have a password.
+            is_secret = (option.secret and value) or (option.flag == "store" and config.store.place != value)
+            setting = f"# {option.key} is hidden" if is_secret else f"{option.key} = {as_toml(value)}"
             lines.append(f"{setting}  # {sources.get(option, 'default')}")
         lines.append("")
     return lines[:-1]

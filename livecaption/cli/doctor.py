@@ -20,7 +20,7 @@ from livecaption.cli.health import ask
 from livecaption.cli.loading import load
 from livecaption.cli.terminal import FAILED, note, stderr
 from livecaption.config import Config, ServerConfig, add_config_arguments, load_config
-from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
+from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
 
 if TYPE_CHECKING:
     from livecaption.decoding.decoder import DecoderConfig
@@ -68,7 +68,7 @@ async def run(options: argparse.Namespace) -> int:
         "decoder": check_decoder,
         "microphone": check_microphone,
         "port": check_port,
-        "store": check_store,
+        "store": check_database if config.store.is_postgresql else check_store,
         "speakers": check_speakers,
     }
     failed = False
@@ -227,6 +227,25 @@ def check_store(config: Config) -> Finding:
     size = f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "not there yet"
     found = f"{path}, {size}, {free_bytes / 1e9:.1f} GB free"
     return Finding("warning" if free_bytes < FEW_BYTES else "ok", found)
+
+
+async def check_database(config: Config) -> Finding:
+    """Connect to the database of the transcripts, without making anything there."""
+    from livecaption.store.opening import store_of
+
+    try:
+        store_of(config.store)  # its library is here
+        from livecaption.store.postgresql.connecting import FAILURES, connect, reason
+    except ConfigError as error:
+        return Finding("fails", error.message)
+    try:
+        connection = await connect(config.store.path)
+        await connection.close()
+    except StoreUnusable as error:
+        return Finding("fails", error.message)
+    except FAILURES as error:
+        return Finding("fails", f"{config.store.place}: {reason(error)}")
+    return Finding("ok", f"{config.store.place} answers")
 
 
 def check_speakers(config: Config) -> Finding:

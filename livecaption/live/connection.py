@@ -27,6 +27,7 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
+from livecaption.live.takeover import Takeover
 from livecaption.live.transport import Transport
 from livecaption.live.websocket import DATA
 from livecaption.recognition import logged_id
@@ -48,6 +49,7 @@ class Connection:
         dialect: the protocol of the client.
         sessions: opens and finds the session.
         rooms: opens it in its room.
+        takeover: gets it from another server; None: no other one can have it.
         slot: holds the slot of a stream, unless a session is claimed.
         claimed: the session that the client has named to resume it, or that speaks in the room that it has named.
         account: the account of its key; None: the server has no keys.
@@ -61,6 +63,7 @@ class Connection:
         dialect: Dialect,
         sessions: SessionRegistry,
         rooms: Rooms,
+        takeover: Takeover | None,
         slot: ExitStack,
         claimed: str | None,
         account: Account | None = None,
@@ -73,6 +76,7 @@ class Connection:
         self._dialect = dialect
         self._sessions = sessions
         self._rooms = rooms
+        self._takeover = takeover
         self._slot = slot
         self._claimed = claimed
         self._account = account
@@ -94,7 +98,7 @@ class Connection:
         try:
             with self._sessions.connected(self), self._claim:
                 if self._claimed is not None:
-                    self._claim.enter_context(self._sessions.claiming(self._claimed, self))
+                    self._claim.enter_context(self._sessions.claims.waiting(self._claimed, self))
                 reader = await scheduler.spawn(self._read())
                 await self._closing.wait()
                 await reader.close()
@@ -248,9 +252,13 @@ class Connection:
         return self._session
 
     async def _execute_first(self, command: Control) -> None:
-        """Execute a command that may be the first one. To open a session may need a look into the store."""
+        """Execute a command that may be the first one. To open or to find a session may need a look into the store."""
         if isinstance(command, Open):
             await self._open(command)
+        elif isinstance(command, Reattach) and self._takeover is not None:
+            await self._takeover.fetch(command)
+            if not self._closing.is_set():  # it may be by now
+                self._reattach(command)
         else:
             self._execute(command)
 

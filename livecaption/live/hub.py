@@ -5,7 +5,7 @@ it is done with what it took before. So nothing piles up for a slow one, and nob
 """
 
 import asyncio
-import secrets
+import hashlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -59,7 +59,8 @@ class Hub:
         tracks: Sequence[str] = (),
         names: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
-        epoch = secrets.token_hex(4)
+        # The same in all servers that share a store, so that a reader may go on in another one.
+        epoch = hashlib.sha256(f"{session} {generation}".encode()).hexdigest()[:8]
         self._log = EventLog(
             title, language, epoch, session=session, generation=generation, earlier=earlier, tracks=tracks, names=names
         )

@@ -21,7 +21,7 @@ from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOption
 from livecaption.pipeline.stream import StreamPipeline
 from livecaption.recognition import SessionId, logged_id
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 from livecaption.workers.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class SessionOpener:
         self,
         workers: WorkerPool,
         decoders: DecoderPool,
-        store: TranscriptStore | None,
+        store: Store | None,
         *,
         resume_window_s: float,
         limits: SessionLimits,
@@ -177,7 +177,7 @@ class SessionOpener:
         hub: Hub,
         tokens: SessionTokens,
         clock: ArrivalClock,
-        store: TranscriptStore | None,
+        store: Store | None,
         on_parked: Callable[[LiveSession], None],
         on_end: Callable[[LiveSession], None],
         resume_window_s: float,
@@ -196,5 +196,7 @@ class SessionOpener:
             on_latency=self._on_latency,
             on_parked=on_parked,
             on_end=on_end,
-            outlives_server=known.room is not None and known.resumption is not None and store is not None,
+            outlives_server=known.resumption is not None
+            and store is not None
+            and (known.room is not None or store.is_shared),
         )

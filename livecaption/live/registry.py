@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
+from livecaption.live.claims import Claims
 from livecaption.live.config import RegistryLimits
 from livecaption.live.connections import Connections
 from livecaption.live.dialects.commands import Open, Reattach
@@ -16,6 +17,7 @@ from livecaption.live.peer import Peer, Socket
 from livecaption.live.roll_call import RollCall
 from livecaption.live.session import LiveSession
 from livecaption.live.slots import RETRY_AFTER_S, Slots
+from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions
 from livecaption.scheduling.admission import LimitReason
 from livecaption.scheduling.config import AdmissionConfig
@@ -82,7 +84,7 @@ class SessionRegistry:
         self._open: set[LiveSession] = set()  # those of them that are not over
         self._ended: deque[str] = deque()  # ids, the oldest first
         self._without_slot: list[LiveSession] = []  # parked ones, the oldest first
-        self._claims: dict[str, list[Socket]] = {}  # by the session they name, the oldest first
+        self.claims = Claims(limits.max_claims)
         self._fewer = asyncio.Event()  # set when a session ends or a slot is given back
         self._drain: asyncio.Future[None] | None = None
         self.overran = False
@@ -158,7 +160,7 @@ class SessionRegistry:
         return session
 
     def reopen(self, earlier: InterruptedSession, options: StreamOptions, news: News | None = None) -> None:
-        """Go on with a session that an earlier server has left open: it waits for its publisher from now on.
+        """Go on with a session of another server: it waits for its publisher from now on.
 
         Its slot is not taken by others: its publisher has lost the connection because of the server. `news` is that of
         its room.
@@ -217,20 +219,34 @@ class SessionRegistry:
         ]
         self._without_slot = [*others, session]
         if len(self._without_slot) > self._limits.max_without_slot:
-            self._without_slot.pop(0).give_up()
+            self._without_slot.pop(0).end_audio(Ending("disconnect"))
 
     def _session_ended(self, session: LiveSession) -> None:
-        """Free the slot of a session that is over; it can be found for a while."""
+        """Free the slot of a session that is over; it can be found for a while, unless another server has it."""
+        if session not in self._open:
+            return  # it has left
         self._open.discard(session)
         self._ended_received_ms += session.received_ms
         self._slots.free(session.id)
         self._fewer.set()
+        if not session.hub.ended:
+            del self._sessions[session.id]
+            return
         asyncio.get_running_loop().call_later(self._limits.keep_ended_s, self._sessions.pop, session.id, None)
         self._ended.append(session.id)
         if len(self._ended) > self._limits.max_ended:
             self._sessions.pop(self._ended.popleft(), None)
         if session.hub.forgotten:
             del self._sessions[session.id]
+
+    def leave(self, session_id: str, ending: Ending, *, is_lost: bool) -> bool:
+        """Let another server go on with a session: see `LiveSession.leave`. Return False if it is not here."""
+        session = self._sessions.get(session_id)
+        if session is None or session not in self._open:
+            return False
+        session.leave(ending, is_lost=is_lost)
+        self._session_ended(session)
+        return True
 
     def forget(self, session_id: str) -> None:
         """Forget a session that was deleted. If it runs, forget its captions so far, and the rest at its end."""
@@ -296,25 +312,6 @@ class SessionRegistry:
         """If there is no room for a new stream, notice publishers that are gone."""
         if not self.draining and self._slots.to_take() is None:
             await self._roll_call.hold(self.connections)
-
-    @contextmanager
-    def claiming(self, session_id: str, claim: Socket) -> Iterator[None]:
-        """Note a connection that needs no slot of its own, since it has named this session, or its room.
-
-        Anybody who knows the id can do so. So only a few wait for their `start` at a time: the newest, of which one may
-        be the publisher's.
-        """
-        claims = self._claims.setdefault(session_id, [])
-        claims.append(claim)
-        if len(claims) > self._limits.max_claims:
-            claims.pop(0).fail(Unavailable("newer connections claim this session", retry_after_s=RETRY_AFTER_S))
-        try:
-            yield
-        finally:
-            if claim in claims:
-                claims.remove(claim)
-            if not claims:
-                self._claims.pop(session_id, None)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -4,14 +4,15 @@ A room is in memory while a part of it runs or anybody reads it; else it is in t
 in memory. A session without a room is a room of its own, in which no other part follows.
 """
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 from livecaption.errors import InvalidMessage, Unavailable, UnknownSession, WrongState
-from livecaption.events import Snapshot
+from livecaption.events import Final, Snapshot
 from livecaption.live.dialects.commands import Finish, Open, RoomClaim
 from livecaption.live.event_log import Message, SnapshotMessage, listed
 from livecaption.live.hub import News
@@ -21,12 +22,12 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.room import Part, Room
 from livecaption.live.room_state import is_name
 from livecaption.live.session import LiveSession
+from livecaption.live.state import Ending
 from livecaption.live.tokens import reader_token, token_hash
 from livecaption.messages import encode_final
 from livecaption.pipeline.options import StreamOptions
-from livecaption.store.database import Database
 from livecaption.store.rows import InterruptedSession, RoomRecord, SessionRecord
-from livecaption.store.transcripts import MAX_UNUSED_ROOMS, TranscriptStore, oldest_waiting_ms
+from livecaption.store.store import MAX_UNUSED_ROOMS, Store, oldest_waiting_ms, written
 
 NO_SECRET = ""
 """The hash that no secret has: nobody can speak in the own room of a session."""
@@ -48,7 +49,7 @@ class Rooms:
         news: wakes sinks that wait for a room to be made, or for a part of it to begin.
     """
 
-    def __init__(self, sessions: SessionRegistry, store: TranscriptStore | None) -> None:
+    def __init__(self, sessions: SessionRegistry, store: Store | None) -> None:
         self._sessions = sessions
         self._store = store
         self._rooms: dict[str, Room] = {}  # by `_key`, or by the id of a session of its own; the oldest first
@@ -133,12 +134,12 @@ class Rooms:
         )
         if speaker is not None:
             self._reopen_in_store(speaker)
-            speaker.replace()
+            speaker.end_audio(Ending("replaced"))
         room.add(session)
         return session
 
     async def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> None:
-        """Go on with a session that an earlier server has left open.
+        """Go on with a session of another server.
 
         Raises:
             StoreFailed: the store cannot be read.
@@ -161,7 +162,7 @@ class Rooms:
             room.change(ended_at_ms=_now_ms())
         if self._store is not None:
             with room.used():
-                await self._store.written(partial(self._store.put_room, room.about))
+                await written(partial(self._store.put_room, room.about))
 
     def end(self, session: LiveSession) -> None:
         """End the room of this session, if it has one and this is its newest part."""
@@ -216,7 +217,7 @@ class Rooms:
         room = self._rooms.get(_key(name))
         if self._store is None or not is_name(name) or (room is not None and room.about.name == name):
             return room
-        found = await self._store.read(partial(_read, name))
+        found = await _stored(self._store, name)
         room = self._rooms.get(_key(name) if found is None else _key_of(found[0]))
         if found is None or room is not None:  # it was in memory, or another request came first
             return room
@@ -227,7 +228,7 @@ class Rooms:
         """Return the number of rooms that wait for their first part."""
         oldest_ms = oldest_waiting_ms()
         if self._store is not None:
-            return await self._store.read(partial(Database.n_waiting_rooms, oldest_ms=oldest_ms))
+            return await self._store.n_waiting_rooms(oldest_ms)
         return sum(room.about.waits(oldest_ms) for room in self._rooms.values())
 
     def _make(self, claim: RoomClaim, *, private: bool) -> Room:
@@ -280,7 +281,13 @@ class Rooms:
             self._store.reopen(session.id)
 
     async def _load(self, part: Part) -> Message | None:
-        return None if self._store is None else await self._store.read(partial(_snapshot, part))
+        if self._store is None:
+            return None
+        record = await self._store.session(part.id)
+        if record is None:
+            return None
+        finals = await self._store.finals(part.id)
+        return await asyncio.to_thread(_snapshot, part, record.names, finals)
 
 
 def _key(name: str) -> str:
@@ -297,20 +304,19 @@ def _key_of(about: RoomRecord) -> str:
     return about.name if _is_own(about) else _key(about.name)
 
 
-def _read(name: str, database: Database) -> tuple[RoomRecord, list[SessionRecord]] | None:
-    session = database.session(name)
+async def _stored(store: Store, name: str) -> tuple[RoomRecord, list[SessionRecord]] | None:
+    session = await store.session(name)
     if session is not None:
         reader_hash = NO_READER if session.private else None
         return RoomRecord(name, session.title, NO_SECRET, reader_hash, 0, ended_at_ms=0), [session]
-    room = database.room(name)
-    return None if room is None else (room, database.parts(room))
+    room = await store.room(name)
+    return None if room is None else (room, await store.parts(room))
 
 
-def _snapshot(part: Part, database: Database) -> Message | None:
+def _snapshot(part: Part, names: Mapping[int, str], stored: Iterable[Final]) -> Message | None:
     """Return all captions of a part that is over, encoded; None: there are none."""
-    record = database.session(part.id)
-    finals = [] if record is None else [final for final in database.finals(record) if final.text]
-    if record is None or not finals:
+    finals = [final for final in stored if final.text]
+    if not finals:
         return None
     encoded = tuple(encode_final(replace(final, words=None)) for final in finals)
     tracks = dict.fromkeys(text.language for final in finals for text in final.translations or ())
@@ -322,7 +328,7 @@ def _snapshot(part: Part, database: Database) -> Message | None:
         part.epoch,
         session=part.id,
         tracks=tuple(tracks) or None,
-        names=listed(record.names),
+        names=listed(names),
     )
     return SnapshotMessage(part.end_seq, snapshot, part.epoch, encoded_finals=encoded)
 

@@ -199,7 +199,7 @@ class LiveSession:
         self.hub.detach()
         self._audio.interrupt()
         if self._lifecycle.takes_audio and (clean or not self._resume_window_s):
-            self._end_audio(Ending("disconnect"))
+            self.end_audio(Ending("disconnect"))
             return
         self._lifecycle.lose_publisher(time.monotonic())
         if self.parked:
@@ -216,17 +216,28 @@ class LiveSession:
 
     # The end by others
 
-    def give_up(self) -> None:
-        """End: the publisher is not expected back."""
-        self._end_audio(Ending("disconnect"))
+    def end_audio(self, ending: Ending) -> None:
+        """Take no more audio, unless the session ends already; all speech so far still gets its final."""
+        if not self._lifecycle.end_audio(ending):
+            return
+        if ending.reason == "draining":
+            self._progress.report_status()
+        disconnected = ending.reason == "disconnect"
+        if self._audio.finish(disconnected=disconnected):
+            self._end_pipeline("disconnect" if disconnected else "stop")
+        # Else when the decoder has given its last sample.
 
-    def replace(self) -> None:
-        """End because another publisher speaks in the room."""
-        self._end_audio(Ending("replaced"))
+    def leave(self, ending: Ending, *, is_lost: bool) -> None:
+        """End in this server only: another one goes on with the session. `is_lost`: it has begun to do so."""
+        if not self._lifecycle.has_ended:
+            self._lifecycle.leave(ending)
+            if is_lost:
+                self._gate.discard()
+            self._end()
 
     def drain(self) -> None:
         """End because the server stops: take no more audio, and send the finals. The next server may go on."""
-        self._end_audio(Ending("draining"))
+        self.end_audio(Ending("draining"))
         self._audio.drain()  # also where it was ending already
 
     def give_up_finals(self) -> bool:
@@ -278,7 +289,7 @@ class LiveSession:
                 options = self._pipeline.options.replaced_by(options, self._model)
                 self._execute(self._pipeline.configure(options, time.monotonic()))
             case Finish():
-                self._end_audio(Ending("stop"))
+                self.end_audio(Ending("stop"))
 
     def name_speakers(self, names: Mapping[int, str]) -> None:
         """Give speakers these names, by their numbers. After the end there is no event of it.
@@ -317,17 +328,6 @@ class LiveSession:
 
     # Ending
 
-    def _end_audio(self, ending: Ending) -> None:
-        """Take no more audio, unless the session ends already; all speech so far still gets its final."""
-        if not self._lifecycle.end_audio(ending):
-            return
-        if ending.reason == "draining":
-            self._progress.report_status()
-        disconnected = ending.reason == "disconnect"
-        if self._audio.finish(disconnected=disconnected):
-            self._end_pipeline("disconnect" if disconnected else "stop")
-        # Else when the decoder has given its last sample.
-
     def _end_pipeline(self, reason: EndReason) -> None:
         self._execute(self._pipeline.end(reason, time.monotonic()))
         self._finish_if_drained()
@@ -339,10 +339,10 @@ class LiveSession:
     def _end(self) -> None:
         received_ms, n_utterances = self._pipeline.received_ms, self._pipeline.n_utterances
         reason = self._lifecycle.known_ending.reason
-        assert reason != "restarting"  # that ends a connection, and no session
         if self._lifecycle.is_suspended:
-            self._gate.checkpoint(self._pipeline.checkpoint_ms)
+            self._gate.suspend(self._pipeline.checkpoint_ms)
         else:
+            assert reason != "restarting"  # that ends a connection, and no session
             self._gate.publish(Ack(received_ms))
             self._gate.publish(End(received_ms, n_utterances, reason))
         self._lifecycle.end()
@@ -394,6 +394,6 @@ class LiveSession:
         if self.parked and self._workers.state is PoolState.LOADING:
             self._lifecycle.parked_since_s = now_s  # nobody can come back yet
         elif self.parked and now_s - self._lifecycle.parked_since_s >= self._resume_window_s:
-            self.give_up()
+            self.end_audio(Ending("disconnect"))
         elif peer is not None and not peer.may_idle and now_s - peer.last_received_s >= timeout_s:
             self.fail(TooSlow(f"nothing for {timeout_s:.0f} s", code="idle_timeout"))

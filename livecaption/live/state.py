@@ -109,6 +109,7 @@ class Lifecycle:
 
     def __init__(self, *, outlives_server: bool = False) -> None:
         self._outlives_server = outlives_server
+        self._leaves = False
         self.state = State.STREAMING
         self.takes_audio = True
         self.parked_since_s = 0.0
@@ -148,13 +149,13 @@ class Lifecycle:
 
     @property
     def is_suspended(self) -> bool:
-        """True if the session ends in this server only: without `end`, and the next one goes on with it."""
-        return self._outlives_server and self.ends_because("draining")
+        """True if the session ends in this server only: without `end`, and another one goes on with it."""
+        return self._leaves or (self._outlives_server and self.ends_because("draining"))
 
     @property
     def ending_of_connection(self) -> Ending:
         """The reason why the connection is closed at the end of the session; only known once it ends."""
-        return Ending("restarting") if self.is_suspended else self.known_ending
+        return Ending("restarting") if self.is_suspended and not self._leaves else self.known_ending
 
     def ends_because(self, reason: str) -> bool:
         """Return True if the session ends, and for this reason."""
@@ -190,6 +191,12 @@ class Lifecycle:
         self.ending = Ending("error", error)
         self._reports_late_audio = False
         return True
+
+    def leave(self, ending: Ending) -> None:
+        """End in this server only, in any state; `ending` is that of the connection."""
+        self._note(Happening.AUDIO_OVER)
+        self.ending = ending
+        self._leaves = True
 
     def end(self) -> None:
         """Note that the last final is out."""

@@ -11,7 +11,7 @@ from livecaption.events import End, Event, Final, Ready, SpeakerNamed, Translati
 from livecaption.live.hub import Hub
 from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.store.rows import NewSession
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 
 STORED = (Ready, Final, Translation, SpeakerNamed, End)
 """Events that the store must have first."""
@@ -27,7 +27,7 @@ class StoreGate:
         clock: gives them times on the wall.
     """
 
-    def __init__(self, store: TranscriptStore | None, session: NewSession, hub: Hub, clock: ArrivalClock) -> None:
+    def __init__(self, store: Store | None, session: NewSession, hub: Hub, clock: ArrivalClock) -> None:
         self._store = store
         self._session = session
         self._hub = hub
@@ -73,6 +73,17 @@ class StoreGate:
         if self._store is not None:
             self._store.checkpoint(self._session.id, checkpoint_ms, self._clock.shift_ms(checkpoint_ms))
 
+    def suspend(self, checkpoint_ms: int) -> None:
+        """Note the same, and that another server goes on with the session: behind all that is held, nothing follows."""
+        self.checkpoint(checkpoint_ms)
+        if self._store is not None:
+            self._store.release(self._session.id)
+
+    def discard(self) -> None:
+        """Publish and store nothing more, and nothing of what is held: another server has the session."""
+        self._store = None
+        self._held.clear()
+
     def reopen(self) -> None:
         """Note that the publisher has come back to a session that a server's death has interrupted."""
         if self._store is not None:
@@ -87,6 +98,8 @@ class StoreGate:
 
     def _release(self) -> None:
         """Publish the oldest event that is held, which the store now has, and those behind it."""
+        if not self._held:  # they were discarded
+            return
         self._hub.publish(self._held.popleft())
         while self._held and not isinstance(self._held[0], STORED):
             self._hub.publish(self._held.popleft())

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import stat
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
@@ -19,13 +18,14 @@ from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery import destination
 from livecaption.delivery.destination import Destination
 from livecaption.delivery.sinks import Sinks
-from livecaption.errors import InvalidMessage, LivecaptionError
+from livecaption.errors import LivecaptionError
 from livecaption.live.connection import Connection
 from livecaption.live.dialects.dialect import Dialect, Restore, Route
 from livecaption.live.lobby import Lobby
 from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
+from livecaption.live.takeover import Takeover
 from livecaption.live.websocket import WebSocket
 from livecaption.recordings.admission import Recordings
 from livecaption.scheduling.config import SchedulerConfig
@@ -41,9 +41,7 @@ from livecaption.server.metrics import Metrics
 from livecaption.server.protocols import AT_OWN_PORT, handlers_of, refusals_in_shape, routes_of
 from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
 from livecaption.settings import read_toml
-from livecaption.store.config import NOWHERE
-from livecaption.store.database import Database
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.opening import store_of
 from livecaption.workers.pool import WorkerPool
 
 READ_MARGIN_BYTES = 64 * 1024
@@ -76,7 +74,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
             protocols in the settings.
 
     Raises:
-        ConfigError: the file of tokens or of sinks cannot be read.
+        ConfigError: the file of tokens or of sinks cannot be read, or the library of the store is missing.
     """
     config = config or Config()
     if routes is None:
@@ -87,7 +85,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     hold_s = config.server.resume_window_s
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
     decoders = DecoderPool()
-    store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
+    store = store_of(config.store)
     opener = SessionOpener(
         pool,
         decoders,
@@ -109,6 +107,9 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     drain_timeout_s = config.server.drain_timeout_s
     known_rooms = Rooms(sessions, store)
     attached = Sinks(known_rooms, destinations)
+    takeover = None
+    if store is not None:
+        takeover = Takeover(store, sessions, known_rooms, _restorer(routes), config.endpointing, hold_s)
     recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
     app[METRICS] = Metrics(pool, sessions, recordings.counts, store, keys, attached)
     app[SERVICES] = Services(
@@ -122,6 +123,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         decoders=decoders,
         recordings=recordings,
         store=store,
+        takeover=takeover,
     )
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
@@ -145,7 +147,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app.cleanup_ctx.append(_exports)
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_decoders)
-    app.cleanup_ctx.append(partial(_interrupted_sessions, restore=_restorer(routes)))
+    app.cleanup_ctx.append(_interrupted_sessions)
     app.cleanup_ctx.append(_sinks)
     app.cleanup_ctx.append(_watch_loop)
     app.cleanup_ctx.append(_watch_keys)
@@ -283,6 +285,7 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
             dialect,
             services.sessions,
             services.rooms,
+            services.takeover,
             slot,
             claimed,
             account,
@@ -366,22 +369,10 @@ def _restorer(routes: Sequence[Route]) -> Restore | None:
     return restorers[0] if restorers else None
 
 
-async def _interrupted_sessions(app: web.Application, restore: Restore | None) -> AsyncIterator[None]:
-    """Restore the sessions that an earlier server has left open. They wait for their publishers."""
-    services = app[SERVICES]
-    if services.store is not None and restore is not None:
-        # A server that crashes again and again must not keep slots for publishers that have long given up.
-        oldest_ms = (time.time() - services.config.server.resume_window_s) * 1000
-        for session in await services.store.read(Database.interrupted):
-            try:
-                if session.interrupted_at_ms >= oldest_ms:
-                    options = restore(session.resumption.start, services.config.endpointing)
-                    await services.rooms.reopen(session, options)
-                else:
-                    services.store.give_up(session.record.id)
-            except InvalidMessage as error:
-                logger.warning("a session that was interrupted cannot go on: %s", error)
-                services.store.give_up(session.record.id)
+async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
+    """Restore the sessions that earlier servers have left open."""
+    if (takeover := app[SERVICES].takeover) is not None:
+        await takeover.adopt()
     yield
 
 

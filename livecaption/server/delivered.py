@@ -29,7 +29,6 @@ from livecaption.server.http import error_response, log_refusal
 from livecaption.server.rooms import readable, stored_part
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import asked_line_length, asked_track, number
-from livecaption.store.database import Database
 
 DEFAULT_DURATION_S = 6
 MAX_DURATION_S = 60
@@ -166,15 +165,10 @@ async def _check_track(request: web.Request, room: Room, track: str) -> None:
         if session is not None:
             tracks = session.options.tracks
         elif services.store is not None:
-            tracks = await services.store.read(partial(_stored_tracks, part.id))
+            tracks = await services.store.tracks(part.id)
         if track == part.language or track in tracks:
             return
     raise InvalidQuery(f"the room has no captions in {track}")
-
-
-def _stored_tracks(session_id: str, database: Database) -> Sequence[str]:
-    record = database.session(session_id)
-    return () if record is None else database.tracks(record)
 
 
 def _key(room: Room, track: str | None, line_length: int) -> Key:
@@ -217,7 +211,7 @@ async def _changed(request: web.Request, room: Room, kept: Kept) -> list[PartFin
             if kept.states.get(part.id) != state:
                 found.append(PartFinals(part.id, part.started_at_ms, hub.finals, state, dict(hub.names)))
         elif services.store is not None:
-            stored = await services.store.read(partial(stored_part, part))
+            stored = await stored_part(services.store, part)
             found.append(PartFinals(part.id, part.started_at_ms, stored.finals, STORED, stored.names))
     return found
 

@@ -16,7 +16,7 @@ from livecaption.scheduling.instructions import QueueFigures
 from livecaption.scheduling.load_control import LoadFigures
 from livecaption.server.families import Kind, batch_sizes, counter, counter_by, counter_by_both, gauge, gauge_by
 from livecaption.server.keys import Keys
-from livecaption.store.transcripts import StoreFigures
+from livecaption.store.store import StoreFigures
 from livecaption.workers.counts import WorkCounts
 from livecaption.workers.supervisor import WorkerFigures
 

@@ -39,7 +39,7 @@ from livecaption.server.figures import (
     as_json,
 )
 from livecaption.server.keys import Keys
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 from livecaption.workers.pool import PoolState, WorkerPool
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -76,7 +76,7 @@ class Metrics(Collector):
         pool: WorkerPool,
         sessions: SessionRegistry,
         recordings: RecordingCounts,
-        store: TranscriptStore | None,
+        store: Store | None,
         keys: Keys,
         sinks: Sinks,
     ) -> None:

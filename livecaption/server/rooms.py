@@ -24,7 +24,7 @@ from livecaption.server.exports import Export
 from livecaption.server.http import body_of
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import CONTENT_TYPES, EXPORTS, asked_format, send_transcript
-from livecaption.store.database import Database
+from livecaption.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +132,14 @@ async def _finals(request: web.Request, parts: list[Part], names: dict[int, str]
             finals = in_spoken_order(session.hub.finals)
             read.append(captions.Part(part.started_at_ms, finals, highest_speaker(finals), dict(session.hub.names)))
         elif services.store is not None:
-            read.append(await services.store.read(partial(stored_part, part)))
+            read.append(await stored_part(services.store, part))
     names |= names_in_sequence(read)
     return in_sequence(read)
 
 
-def stored_part(part: Part, database: Database) -> captions.Part:
+async def stored_part(store: Store, part: Part) -> captions.Part:
     """Return the finals of a part in spoken order, and its speakers; of an unknown one, none."""
-    record = database.session(part.id)
+    record = await store.session(part.id)
     if record is None:
         return captions.Part(part.started_at_ms, ())
-    return captions.Part(part.started_at_ms, database.finals(record), record.n_speakers, record.names)
+    return captions.Part(part.started_at_ms, await store.finals(part.id), record.n_speakers, record.names)

@@ -10,9 +10,10 @@ from livecaption.delivery.sinks import Sinks
 from livecaption.live.lobby import Lobby
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
+from livecaption.live.takeover import Takeover
 from livecaption.recordings.admission import Recordings
 from livecaption.server.metrics import Metrics
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 from livecaption.workers.pool import WorkerPool
 
 
@@ -31,8 +32,10 @@ class Services:
     sinks: Sinks
     decoders: DecoderPool
     recordings: Recordings
-    store: TranscriptStore | None
+    store: Store | None
     """None: nothing is kept."""
+    takeover: Takeover | None
+    """None without a store."""
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("livecaption", Services)

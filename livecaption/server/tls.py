@@ -129,7 +129,9 @@ def directory(config: Config) -> Path:
         ConfigError: the home directory is unknown.
     """
     try:
-        return data_directory() if config.store.path == NOWHERE else Path(config.store.path).expanduser().parent
+        if config.store.path == NOWHERE or config.store.is_postgresql:
+            return data_directory()
+        return Path(config.store.path).expanduser().parent
     except RuntimeError:
         raise ConfigError(f"--tls-self-signed: {NO_HOME}, or --store to a file") from None
 

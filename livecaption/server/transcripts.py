@@ -37,9 +37,8 @@ from livecaption.server.http import body_of
 from livecaption.server.sending import send_body
 from livecaption.server.services import SERVICES
 from livecaption.store import search
-from livecaption.store.database import Database
 from livecaption.store.rows import SessionRecord, SessionState
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -58,20 +57,16 @@ async def sessions(request: web.Request) -> web.Response:
     query = request.query.get("q", "")
     terms = search.terms(query)
 
-    def listed(database: Database) -> dict[str, Any]:
-        if query.strip() and not terms:
-            return {"sessions": [], "next": None}
-        found = database.sessions(limit + 1, before, terms, with_private=with_private)
-        entries = [_as_json(record) for record in found[:limit]]
-        if terms:
-            for entry, record in zip(entries, found, strict=False):
-                entry["excerpts"] = [
-                    {"start_ms": excerpt.start_ms, "parts": excerpt.parts}
-                    for excerpt in database.excerpts(record, terms)
-                ]
-        return {"sessions": entries, "next": _cursor(found[limit - 1]) if len(found) > limit else None}
-
-    return web.json_response(await _store(request).read(listed))
+    store = _store(request)
+    if query.strip() and not terms:
+        return web.json_response({"sessions": [], "next": None})
+    found = await store.sessions(limit + 1, before, terms, with_private=with_private)
+    listed = found[:limit]
+    entries = [_as_json(record) for record in listed]
+    if terms:
+        for entry, excerpts in zip(entries, await store.excerpts(listed, terms), strict=True):
+            entry["excerpts"] = [{"start_ms": each.start_ms, "parts": each.parts} for each in excerpts]
+    return web.json_response({"sessions": entries, "next": _cursor(listed[-1]) if len(found) > limit else None})
 
 
 async def session(request: web.Request) -> web.Response:
@@ -103,7 +98,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     if live is None:
         # A session that is open in the store but not live has ended, and the store has not written that yet.
         n_captions = record.n_finals if record.state is SessionState.OPEN else None
-        finals = partial(_store(request).read, lambda database: database.finals(record))
+        finals = partial(_store(request).finals, session_id)
     else:
         n_captions = None if live.hub.ended else live.hub.n_captions
         finals = partial(_at_once, in_spoken_order(live.hub.finals))
@@ -278,7 +273,7 @@ def _position(cursor: str | None) -> tuple[int, int] | None:
     return int(started_at_ms), int(number)
 
 
-async def _changeable(request: web.Request) -> tuple[TranscriptStore, str]:
+async def _changeable(request: web.Request) -> tuple[Store, str]:
     """Return the store and the id of the requested session, if the client may change the session.
 
     Raises:
@@ -289,7 +284,7 @@ async def _changeable(request: web.Request) -> tuple[TranscriptStore, str]:
     auth.check_origin(request, request.app[SERVICES].config.server)
     auth.check_access(request)
     store, session_id = _store(request), request.match_info["session"]
-    record = await store.read(lambda database: database.session(session_id))
+    record = await store.session(session_id)
     # A new session may not be stored yet, but it will be before it is changed. Check the live one too.
     live = _live(request)
     if (record is not None and record.private) or (live is not None and live.options.private):
@@ -299,7 +294,7 @@ async def _changeable(request: web.Request) -> tuple[TranscriptStore, str]:
     return store, session_id
 
 
-def _store(request: web.Request) -> TranscriptStore:
+def _store(request: web.Request) -> Store:
     store = request.app[SERVICES].store
     if store is None:
         raise UnknownSession("this server keeps no transcripts (--store)", code="no_store")
@@ -313,7 +308,7 @@ async def _find(request: web.Request) -> SessionRecord:
         UnknownSession: there is no such session, or nothing is stored.
         Unauthorized: see `_check_may_read`.
     """
-    record = await _store(request).read(lambda database: database.session(request.match_info["session"]))
+    record = await _store(request).session(request.match_info["session"])
     if record is None:
         _forget(request)
         raise _unknown()

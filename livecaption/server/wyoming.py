@@ -31,7 +31,9 @@ async def serve(app: web.Application, reader: asyncio.StreamReader, writer: asyn
         with ExitStack() as place:
             place.enter_context(services.wyoming_lobby.waiting())
             await services.sessions.find_room()
-            connection = Connection(stream, dialect, services.sessions, services.rooms, place, None, admits_late=True)
+            connection = Connection(
+                stream, dialect, services.sessions, services.rooms, None, place, None, admits_late=True
+            )
             await connection.run()
     except LivecaptionError as error:
         services.sessions.refused[error.code] += 1

@@ -1,14 +1,18 @@
 """Keep transcripts beyond the life of the process. This package is the only place that uses SQLite.
 
-    config       path and retention time           schema  tables, and their migration
-    rows         finals <-> rows                   search  search queries -> FTS5
+    store        all that the server needs of a store, as a protocol
+    config       path and retention time           held    callers that wait until something is written
+    rows         finals <-> rows                   search  search queries -> terms, excerpts -> parts
+
+One file of SQLite:
+
+    transcripts  the store for the event loop      schema  tables, and their migration
     database     a file: read, write, purge        writer  the only thread that writes
-    transcripts  the store for the event loop
     ownership    one server has the store          backup  copies of a store in use, and back
 
     begin, append, end -> queue -> writer: all waiting statements in one transaction -> written
-    read               -> a thread of its own
-    delete             -> the writer, between two transactions
+    questions          -> a thread of its own
+    delete, rename     -> the writer, between two transactions
 
 The event loop never touches the disk.
 """

@@ -1,11 +1,14 @@
 """Configure where transcripts are kept, and how long."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from livecaption.errors import ConfigError
 
 NOWHERE = "none"
+POSTGRESQL = ("postgresql://", "postgres://")
+"""The beginnings of the address of a database of PostgreSQL."""
 NO_HOME = "the home directory is unknown: set HOME"
 KEEP_DAYS = 30.0
 """Days for which `livecaption serve` keeps transcripts: docs/decisions/0045-privacy-by-default.md."""
@@ -16,7 +19,7 @@ class StoreConfig:
     """Path and retention time of the store.
 
     Attributes:
-        path: the database file; `none`: nothing is kept.
+        path: the database file, or the address of a database of PostgreSQL; `none`: nothing is kept.
         keep_days: days after its end when a transcript is deleted; 0: never.
     """
 
@@ -25,9 +28,19 @@ class StoreConfig:
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise ConfigError(f"--store must name a file, or be {NOWHERE}")
+            raise ConfigError(f"--store must name a file or a database, or be {NOWHERE}")
         if not 0 <= self.keep_days <= 36_500:
             raise ConfigError("--keep-days must be from 0 to 36500")
+
+    @property
+    def is_postgresql(self) -> bool:
+        """True if a database of PostgreSQL keeps the transcripts."""
+        return self.path.startswith(POSTGRESQL)
+
+    @property
+    def place(self) -> str:
+        """The place for messages: of an address neither user nor password nor parameters."""
+        return re.sub("//.*@", "//", self.path).partition("?")[0] if self.is_postgresql else self.path
 
     @property
     def description(self) -> str:
@@ -35,7 +48,7 @@ class StoreConfig:
         if self.path == NOWHERE:
             return "transcripts are not kept (--store none)"
         days = f"for {self.keep_days:g} days after the end of their session" if self.keep_days else "without limit"
-        return f"transcripts are kept in {self.path} {days} (--keep-days)"
+        return f"transcripts are kept in {self.place} {days} (--keep-days)"
 
 
 def default_path() -> str:

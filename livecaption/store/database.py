@@ -15,13 +15,13 @@ from livecaption.recognition import SessionId
 from livecaption.store import rows, schema, search
 from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, SessionRecord, Statement
 from livecaption.store.search import Excerpt
+from livecaption.store.store import MAX_EXCERPTS
 
 BUSY_TIMEOUT_S = 0.25
 """Wait in s for the lock of another program. Longer: a stop could wait for it. Shorter: more failures to write."""
 MERGED_PAGES = 64
 """Pages of the index that are merged between two checks for waiting statements: 20 ms at most, with 350,000 finals.
 More: finals wait longer. Less: a deletion takes longer."""
-MAX_EXCERPTS = 3
 MAX_INTEGER = 2**63 - 1
 CHECKPOINT_TRIES = 8
 
@@ -225,7 +225,7 @@ class Database:
         Args:
             limit: number of sessions, at most.
             before: position of a session; only earlier ones are listed.
-            terms: expressions of `search.terms`.
+            terms: words and phrases of `search.terms`.
             with_private: whether private sessions are listed too.
         """
         condition = "(started_at_ms, number) < (:before_ms, :before)"
@@ -234,7 +234,7 @@ class Database:
         before_ms, before_number = before or (MAX_INTEGER, MAX_INTEGER)
         values: dict[str, Any] = {"before_ms": before_ms, "before": before_number, "limit": limit}
         for n, term in enumerate(terms):
-            values[f"term{n}"] = term
+            values[f"term{n}"] = search.fts5(term)
             condition += (
                 " AND number IN ("
                 "SELECT final.session FROM final_text JOIN final ON final.number = final_text.rowid "
@@ -260,7 +260,7 @@ class Database:
             "ORDER BY final_text.rowid LIMIT :limit",
             {
                 "session": session.number,
-                "terms": search.any_of(terms),
+                "terms": " OR ".join(map(search.fts5, terms)),
                 "before": search.BEFORE_MATCH,
                 "after": search.AFTER_MATCH,
                 "words": search.EXCERPT_WORDS,

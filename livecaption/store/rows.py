@@ -125,8 +125,8 @@ class InterruptedSession:
     """A session that can go on.
 
     Attributes:
-        generation: number of restarts of the server since the session began.
-        interrupted_at_ms: start of the first server that found it interrupted, by the Unix clock.
+        generation: number of servers that had the session before.
+        interrupted_at_ms: time at which it was found interrupted first, by the Unix clock.
         checkpoint_ms: length of the audio that is transcribed or silent.
         shift_ms: time without audio before the checkpoint.
         events: all finals and translations in the order of their events, with the numbers of these.

@@ -1,11 +1,10 @@
-"""Turn search queries of people into expressions of FTS5, and its excerpts into parts. Pure.
+"""Turn search queries of people into terms and expressions of FTS5, and its excerpts into parts. Pure.
 
 Each word must occur in a final or in the title of the session. It may be the beginning of a longer word there. "Words
 in quotes" must be adjacent. A query has no operators.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from livecaption.errors import InvalidQuery
@@ -31,24 +30,25 @@ class Excerpt:
 
 
 def terms(query: str) -> list[str]:
-    """Return one expression for each word or quoted phrase. None at all: there is nothing to search for.
+    """Return the words and quoted phrases of a query. None at all: there is nothing to search for.
 
     Raises:
         InvalidQuery: the query is too long.
     """
     if len(query) > MAX_QUERY_CHARACTERS:
         raise InvalidQuery(f"q may have at most {MAX_QUERY_CHARACTERS} characters")
-    # A NUL would end the expression early.
+    # A NUL would end an expression of FTS5 early.
     found = [quoted or word for quoted, word in re.findall(r'"([^"]*)"|([^\s"]+)', query.replace("\0", " "))]
-    # FTS5 treats all characters but letters and digits as spaces. A term without those would match nothing.
-    expressions = [f'"{term}" *' for term in found if re.search(r"[^\W_]", term)]
-    if len(expressions) > MAX_TERMS:
+    # All characters but letters and digits count as spaces. A term without those would match nothing.
+    with_words = [term for term in found if re.search(r"[^\W_]", term)]
+    if len(with_words) > MAX_TERMS:
         raise InvalidQuery(f"q may have at most {MAX_TERMS} words")
-    return expressions
+    return with_words
 
 
-def any_of(expressions: Sequence[str]) -> str:
-    return " OR ".join(expressions)
+def fts5(term: str) -> str:
+    """Return a term, which has no quote, as an expression of FTS5."""
+    return f'"{term}" *'
 
 
 def parts(excerpt: str) -> tuple[str, ...]:

@@ -15,12 +15,7 @@ from pathlib import Path
 
 from livecaption.store.database import Database
 from livecaption.store.rows import Statement
-
-RETRY_S = 1.0
-MAX_BATCH = 1000
-MAX_WAITING = 20_000
-"""Statements that wait for a database that does not work. A hundred streams make that many finals in ten minutes, in
-about 20 MB. Later ones are lost to the store, not to the readers. More: memory. Less: transcripts lose more."""
+from livecaption.store.store import MAX_BATCH, MAX_WAITING, RETRY_S
 
 logger = logging.getLogger(__name__)
 

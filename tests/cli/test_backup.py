@@ -29,6 +29,14 @@ def test_the_contents_of_the_backup_are_counted(path: Path, tmp_path: Path, caps
         assert [session.id for session in copy.sessions(9)] == ["council"]
 
 
+@pytest.mark.parametrize("command", [["backup", "b.db"], ["restore", "b.db"], ["export", "--all", "b"]])
+def test_a_database_has_its_own_programs_for_that(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--store", "postgresql://me:s3cret@host/db"]) == 2
+    stderr = capsys.readouterr().err
+    assert "postgresql://host/db is a database: its own programs, such as pg_dump" in stderr
+    assert "s3cret" not in stderr
+
+
 def test_a_file_is_replaced_only_if_that_is_asked_for(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,16 @@ def test_show_has_each_setting_with_its_source_and_no_secret(
     assert shown == load_config(argparse.Namespace(port=81, config=str(file)), environ, serve.defaults())
 
 
+def test_show_hides_the_address_of_a_database_which_may_have_a_password(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIVECAPTION_STORE", "postgresql://me:s3cret@host/db?sslmode=require")
+    assert main(["config", "show"]) == 0
+    printed = capfd.readouterr().out
+    assert "# path is hidden  # LIVECAPTION_STORE" in printed
+    assert "s3cret" not in printed
+
+
 def test_show_refuses_what_serve_would_refuse(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--host=0.0.0.0"]) == 2
     assert "LIVECAPTION_TOKEN" in capfd.readouterr().err

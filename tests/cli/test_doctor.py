@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from livecaption.cli.doctor import (
     check_cores,
+    check_database,
     check_decoder,
     check_device,
     check_microphone,
@@ -26,6 +27,7 @@ from livecaption.ipc.config import EngineConfig
 from livecaption.server.config import ServerConfig
 from livecaption.store.config import StoreConfig, default_path
 from tests.support.commands import livecaption_command
+from tests.support.postgresql import Cluster
 from tests.support.processes import processes_with
 from tests.support.speaker_model import DATA_HOME, installed_network
 from tests.support.users import without_home
@@ -173,6 +175,17 @@ def test_a_store_is_named_with_its_size_and_nothing_is_made(tmp_path: Path) -> N
 
 def test_a_store_that_is_not_wanted_is_fine() -> None:
     assert check_store(in_store("none")).state == "ok"
+
+
+async def test_a_database_is_asked_and_nothing_is_made(cluster: Cluster) -> None:
+    address = cluster.empty_database()
+    finding = await check_database(in_store(address))
+    assert (finding.state, finding.text) == ("ok", f"postgresql://127.0.0.1:{cluster.port}/postgres answers")
+    assert cluster.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
+    finding = await check_database(in_store(cluster.address("postgres", "wrong-password")))
+    assert finding.state == "fails"
+    assert "password authentication failed" in finding.text
+    assert "wrong-password" not in finding.text
 
 
 @pytest.mark.parametrize("path", ["", "file/transcripts.db"])

@@ -222,7 +222,7 @@ async def test_a_session_that_ended_by_itself_cannot_be_taken_up(serve: Serve, t
     last = (await read_to_the_close(socket))[-1]
     assert await refusal_of(await resume(client, READY, last["seq"])) == ("session_ended", 1008)
     await eventually(lambda: client.app[SERVICES].store.figures.waiting == 0)
-    assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
+    assert await client.app[SERVICES].store.interrupted() == []
 
 
 async def test_a_publisher_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(serve: Serve) -> None:
@@ -236,7 +236,7 @@ async def test_a_publisher_who_is_not_back_in_time_finds_it_over_and_it_stays_in
     assert await refusal_of(await resume(client, READY, end["seq"])) == ("session_ended", 1008)
     assert await state_of(client) == "interrupted"
     assert len(client.app[SERVICES].sessions) == 0
-    assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
+    assert await client.app[SERVICES].store.interrupted() == []
 
 
 async def test_a_server_that_dies_again_and_again_keeps_no_slot_for_a_publisher_who_has_given_up(
@@ -251,7 +251,7 @@ async def test_a_server_that_dies_again_and_again_keeps_no_slot_for_a_publisher_
     client = await serve()
     assert len(client.app[SERVICES].sessions) == 1
     assert await refusal_of(await resume(client, {**READY, "session": "old"}, 0)) == ("unknown_session", 1008)
-    (interrupted,) = await client.app[SERVICES].store.read(lambda database: database.interrupted())
+    (interrupted,) = await client.app[SERVICES].store.interrupted()
     assert interrupted.record.id == "talk"
 
 
@@ -294,7 +294,7 @@ async def test_a_session_whose_stored_start_is_not_valid_any_more_does_not_stop_
     client = await serve(start='{"type": "start", "task": "sing"}')
     assert await refusal_of(await resume(client, READY, 3)) == ("unknown_session", 1008)
     assert "cannot go on" in caplog.text
-    assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
+    assert await client.app[SERVICES].store.interrupted() == []
     assert await state_of(client) == "interrupted"
 
 

@@ -347,12 +347,12 @@ async def test_every_connection_of_a_part_may_come_back_after_a_stop(
     session = (await read_event(socket))["session"]
     claiming = await client.ws_connect("/v1/stream", params={"resume": session})
     sessions = client.app[SERVICES].sessions
-    await eventually(lambda: session in sessions._claims)
+    await eventually(lambda: session in sessions.claims._claims)
     closing = asyncio.ensure_future(sessions.close())
     for each in (socket, claiming):
         await read_to_the_close(each)
         assert each.close_code == 1012
     await closing
     late = await client.ws_connect("/v1/stream", params={"resume": session})
-    await eventually(lambda: session in sessions._claims)
+    await eventually(lambda: session in sessions.claims._claims)
     await stopped(client, late)

@@ -149,6 +149,22 @@ def test_a_publisher_that_comes_back_in_time_is_forgiven_nothing_later(lifecycle
     assert lifecycle.note_late_audio()
 
 
+def test_a_session_leaves_in_any_state_and_its_connection_ends_for_the_reason_given() -> None:
+    for begin in (
+        lambda lifecycle: None,
+        lambda lifecycle: lifecycle.lose_publisher(1.0),
+        lambda lifecycle: lifecycle.end_audio(STOP),
+    ):
+        lifecycle = Lifecycle()
+        begin(lifecycle)
+        lifecycle.leave(Ending("replaced"))
+        assert lifecycle.is_suspended
+        assert lifecycle.ending_of_connection == Ending("replaced")
+        assert not lifecycle.takes_audio
+        lifecycle.end()
+        assert lifecycle.has_ended
+
+
 def test_a_session_that_outlives_its_server_is_suspended_by_a_stop_of_the_server_alone() -> None:
     for outlives, reason, of_connection in (
         (True, "draining", "restarting"),

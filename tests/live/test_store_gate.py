@@ -8,7 +8,7 @@ from livecaption.live.hub import Hub
 from livecaption.live.store_gate import StoreGate
 from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.store.rows import NewSession
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 from tests.support.stored import new_session
 from tests.support.transcripts import final
 
@@ -61,6 +61,12 @@ class SlowStore:
         self.log.append(duration_ms)
         self.unwritten.append(written)
 
+    def checkpoint(self, session_id: str, checkpoint_ms: int, shift_ms: int) -> None:
+        self.log.append((checkpoint_ms, shift_ms))
+
+    def release(self, session_id: str) -> None:
+        self.log.append(f"{session_id} is released")
+
     def write(self) -> None:
         self.unwritten.pop(0)()
 
@@ -81,7 +87,7 @@ class KeepingHub:
 
 def gate(store: SlowStore | None, clock: ArrivalClock | None = None) -> tuple[StoreGate, list[Event]]:
     hub, clock = KeepingHub(), clock or ArrivalClock()
-    return StoreGate(cast(TranscriptStore | None, store), new_session(), cast(Hub, hub), clock), hub.published
+    return StoreGate(cast(Store | None, store), new_session(), cast(Hub, hub), clock), hub.published
 
 
 def all_published(live: StoreGate) -> bool:
@@ -111,6 +117,29 @@ def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
     assert published[5:] == [FINALS[1], STARTS[2]]
     live.publish(PARTIALS[2])
     assert published[-1] == PARTIALS[2]
+    assert all_published(live)
+
+
+def test_a_session_is_given_up_behind_all_that_is_held_and_that_is_still_published() -> None:
+    store = SlowStore()
+    live, published = gate(store)
+    live.publish(FINALS[0])
+    live.suspend(900)
+    assert store.log == [FINALS[0], (900, 0), "one is released"]
+    assert not all_published(live)
+    store.write()
+    assert published == [FINALS[0]]
+
+
+def test_of_a_session_that_another_server_has_nothing_is_published_or_stored_any_more() -> None:
+    store = SlowStore()
+    live, published = gate(store)
+    live.publish(FINALS[0])
+    live.publish(STARTS[1])
+    live.discard()
+    live.suspend(900)
+    store.write()
+    assert (published, store.log) == ([], [FINALS[0]])
     assert all_published(live)
 
 

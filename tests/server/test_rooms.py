@@ -13,6 +13,7 @@ from livecaption.live import rooms
 from livecaption.live.tokens import reader_token, token_hash
 from livecaption.server.config import HttpLimits
 from livecaption.server.services import SERVICES
+from livecaption.store import store as limits
 from livecaption.store import transcripts
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
@@ -287,7 +288,7 @@ async def test_a_room_that_was_ended_or_has_waited_too_long_makes_place_for_new_
         await put(client, f"r{number}")
     async with client.put("/v1/rooms/r3", json={"secret": SECRET}) as refusal:
         assert (refusal.status, refusal.headers["Retry-After"]) == (503, "3600")
-    monkeypatch.setattr(transcripts, "WAITING_DAYS", -1)  # the time is over
+    monkeypatch.setattr(limits, "WAITING_DAYS", -1)  # the time is over
     await put(client, "r3")
     names = ("ended", "r0", "r1", "r2", "r3")
     known = [name for name in names if (await code_of(client, f"/v1/rooms/{name}"))[0] == 200]

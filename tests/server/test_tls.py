@@ -82,6 +82,8 @@ def test_the_certificate_is_kept_beside_the_transcripts_or_in_the_data_directory
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert tls.directory(self_signed(Path("/data/transcripts.db"))) == Path("/data")
     assert tls.directory(Config()) == tmp_path / "livecaption"
+    database = replace(Config(), store=StoreConfig("postgresql://host/db"))
+    assert tls.directory(database) == tmp_path / "livecaption"
 
 
 def test_a_certificate_of_a_user_without_a_home_is_refused_and_nothing_is_made(

@@ -230,7 +230,7 @@ async def test_a_session_that_is_not_to_be_kept_is_exported_and_never_stored(
     await get(client, f"/v1/sessions/{session}/transcript.json", status=404)
     store = client.app[SERVICES].store
     assert store is not None
-    assert await store.read(lambda database: database.session(session)) is None
+    assert await store.session(session) is None
 
 
 async def test_the_webvtt_of_a_running_session_is_only_ever_appended_to(serve_store: ServeStore) -> None:

@@ -22,6 +22,10 @@ def test_nothing_is_kept_by_default() -> None:
         ),
         (StoreConfig("/data/t.db", 0.5), "transcripts are kept in /data/t.db for 0.5 days after"),
         (StoreConfig("/data/t.db", 0), "transcripts are kept in /data/t.db without limit (--keep-days)"),
+        (
+            StoreConfig("postgresql://me:pa@ss?w@host:5432/db?password=word", 0),
+            "transcripts are kept in postgresql://host:5432/db without limit (--keep-days)",
+        ),
         (StoreConfig(NOWHERE, 30), "transcripts are not kept (--store none)"),
     ],
 )

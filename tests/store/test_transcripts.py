@@ -5,7 +5,6 @@ import contextlib
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,13 +13,14 @@ import pytest
 
 from livecaption.errors import StoreFailed, StoreUnusable
 from livecaption.recognition import SessionId
-from livecaption.store import transcripts, writer
+from livecaption.store import held, writer
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
-from livecaption.store.rows import SessionRecord, SessionState
+from livecaption.store.rows import SessionState
 from livecaption.store.transcripts import TranscriptStore
 from tests.support.eventually import eventually
 from tests.support.stored import bytes_of, fill, locked_by_another, new_session, opened
+from tests.support.stores import ignore
 from tests.support.transcripts import final
 
 ONE = SessionId("one")
@@ -31,20 +31,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "transcripts.db"
 
 
-def ignore() -> None:
-    """A callback of a caller that does not wait."""
-
-
 @asynccontextmanager
 async def open_store(path: Path, keep_days: float = 0, **times_s: float) -> AsyncIterator[TranscriptStore]:
     store = TranscriptStore(StoreConfig(str(path), keep_days), **times_s)
     await store.open()
     yield store
     await store.close()
-
-
-async def listed(store: TranscriptStore) -> list[SessionRecord]:
-    return await store.read(lambda database: database.sessions(10))
 
 
 async def append(store: TranscriptStore, text: str, utterance: int = 0) -> None:
@@ -68,27 +60,15 @@ async def test_a_final_that_is_reported_as_written_is_in_the_file(path: Path) ->
             assert other.execute("SELECT text FROM final").fetchall() == [("One.",)]
         store.end(ONE, 5000, ignore)
     async with open_store(path) as store:
-        (session,) = await listed(store)
+        (session,) = await store.sessions(10)
         assert (session.state, session.duration_ms) == (SessionState.ENDED, 5000)
-
-
-async def test_finals_are_reported_as_written_in_their_order(path: Path) -> None:
-    async with open_store(path) as store:
-        store.begin(new_session(), ignore)
-        reported: list[int] = []
-        for n in range(100):
-            store.append(ONE, final(str(n), utterance=n), n, None, lambda n=n: reported.append(n))
-            if n % 7 == 0:
-                await asyncio.sleep(0)
-        await eventually(lambda: len(reported) == 100)
-        assert reported == list(range(100))
 
 
 async def test_the_disk_never_blocks_the_loop(path: Path) -> None:
     """All of it happens in the two threads of the store."""
     async with open_store(path) as store:
         threads: set[str] = set()
-        await store.read(lambda _: threads.add(threading.current_thread().name))
+        await store._read(lambda _: threads.add(threading.current_thread().name))
         store.begin(new_session(), ignore)
         with locked_by_another(path):
             loop = asyncio.get_running_loop()
@@ -122,10 +102,11 @@ async def test_captions_do_not_wait_for_a_database_that_is_locked_and_are_writte
         assert not store.figures.behind
         await eventually(lambda: reported == [True, False])
         assert store.figures.early == n_early
-        (session,) = await listed(store)
-        finals = await store.read(lambda database: database.finals(session))
+        (session,) = await store.sessions(10)
+        assert session.n_finals == 3
+        finals = await store.finals(session.id)
     assert [each.text for each in finals] == ["One.", "Two.", "Three."]
-    assert [record.getMessage() for record in caplog.records if record.name == transcripts.__name__][-2:] == [
+    assert [record.getMessage() for record in caplog.records if record.name == held.__name__][-2:] == [
         "the store needs more than 0.1 s: captions are sent before they are stored",
         "the store has caught up: captions are stored before they are sent again",
     ]
@@ -137,7 +118,7 @@ async def test_a_deletion_is_done_when_it_is_answered(path: Path) -> None:
         store.begin(new_session(), ignore)
         await append(store, "Xylograph.")
         assert await store.delete("one")
-        assert await listed(store) == []
+        assert await store.sessions(10) == []
         assert b"Xylograph" not in bytes_of(path.parent)
         assert not await store.delete("one")
 
@@ -148,16 +129,7 @@ async def test_a_deletion_that_cannot_be_done_now_is_refused(path: Path) -> None
         await append(store, "One.")
         with locked_by_another(path), pytest.raises(StoreFailed, match="locked"):
             await store.delete("one")
-        assert len(await listed(store)) == 1
-
-
-async def test_sessions_that_are_too_old_are_deleted_at_the_start(path: Path) -> None:
-    with opened(path) as database:
-        fill(database, new_session("old"), [final("Xylograph.")])
-    async with open_store(path, keep_days=1) as store:
-        store.begin(new_session("today", started_at_ms=round(time.time() * 1000)), ignore)
-        await eventually(lambda: b"Xylograph" not in bytes_of(path.parent))
-        assert [session.id for session in await listed(store)] == ["today"]
+        assert len(await store.sessions(10)) == 1
 
 
 async def test_a_deletion_that_was_cut_short_is_finished_at_the_next_start(path: Path) -> None:
@@ -168,7 +140,7 @@ async def test_a_deletion_that_was_cut_short_is_finished_at_the_next_start(path:
         assert b"xylograph" in bytes_of(path.parent)
     async with open_store(path) as store:
         await eventually(lambda: b"xylograph" not in bytes_of(path.parent))
-        assert [session.id for session in await listed(store)] == ["keep"]
+        assert [session.id for session in await store.sessions(10)] == ["keep"]
 
 
 async def test_a_store_that_cannot_be_read_raises_an_error_and_is_read_again_when_it_can(path: Path) -> None:
@@ -178,8 +150,8 @@ async def test_a_store_that_cannot_be_read_raises_an_error_and_is_read_again_whe
             raise sqlite3.DatabaseError("database disk image is malformed")
 
         with pytest.raises(StoreFailed, match="malformed"):
-            await store.read(fail)
-        assert await listed(store) == []
+            await store._read(fail)
+        assert await store.sessions(10) == []
 
 
 def move(path: Path, to: Path) -> None:
@@ -193,10 +165,10 @@ async def test_a_file_that_is_removed_is_missed_and_used_again_when_it_is_back(
     async with open_store(path, max_hold_s=0.1, retry_s=0.05) as store:
         store.begin(new_session(), ignore)
         await append(store, "One.")
-        assert len(await listed(store)) == 1
+        assert len(await store.sessions(10)) == 1
         move(path, away)
         with pytest.raises(StoreFailed, match="removed"):
-            await listed(store)
+            await store.sessions(10)
         with pytest.raises(StoreFailed, match="removed"):
             await store.delete("one")
         await append(store, "Two.", 1)  # waits for the deadline
@@ -204,8 +176,8 @@ async def test_a_file_that_is_removed_is_missed_and_used_again_when_it_is_back(
         assert not store.figures.working
         move(away, path)
         await eventually(lambda: store.figures.working and store.figures.waiting == 0)
-        (session,) = await listed(store)
-        assert [each.text for each in await store.read(lambda database: database.finals(session))] == ["One.", "Two."]
+        (session,) = await store.sessions(10)
+        assert [each.text for each in await store.finals(session.id)] == ["One.", "Two."]
     reported = [record.message for record in caplog.records if record.name == writer.__name__]
     assert reported == [
         "transcripts cannot be stored (the file was removed or replaced); captions go on, "
@@ -219,13 +191,13 @@ async def test_a_file_that_is_replaced_is_used_from_then_on(path: Path) -> None:
     with opened(other) as database:
         fill(database, new_session("other"), [final("Other.")])
     async with open_store(path, retry_s=0.05) as store:
-        assert await listed(store) == []
+        assert await store.sessions(10) == []
         move(other, path)
         store.begin(new_session(), ignore)
         await eventually(lambda: store.figures.failures > 0 and store.figures.working)
         with pytest.raises(StoreFailed, match="replaced"):
-            await listed(store)
-        assert [session.id for session in await listed(store)] == ["one", "other"]
+            await store.sessions(10)
+        assert [session.id for session in await store.sessions(10)] == ["one", "other"]
 
 
 async def test_a_stop_with_a_broken_database_reports_what_is_lost(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,8 @@ from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.database import Database
 from livecaption.store.ownership import acquire
-from livecaption.store.writer import RETRY_S, Writer
+from livecaption.store.store import RETRY_S
+from livecaption.store.writer import Writer
 from tests.support.eventually import TIMEOUT_FACTOR
 from tests.support.stored import locked_by_another, new_session
 from tests.support.transcripts import final

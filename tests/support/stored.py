@@ -10,7 +10,8 @@ from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.database import MERGED_PAGES, Database
 from livecaption.store.ownership import acquire
-from livecaption.store.rows import NewSession, Resumption
+from livecaption.store.rows import NewSession, Resumption, SessionState
+from tests.support.postgresql import Cluster
 
 STARTED_AT_MS = 1_770_000_000_000
 
@@ -56,3 +57,17 @@ def locked_by_another(path: Path) -> Iterator[None]:
 def bytes_of(directory: Path) -> bytes:
     """Return all files of a store: database, write-ahead log, shared memory."""
     return b"".join(path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file())
+
+
+def stored_texts(cluster: Cluster, session: str) -> list[tuple[int, str]]:
+    """Return the numbers and texts of the finals that a database has of a session."""
+    return cluster.execute(
+        "SELECT utterance, final.text FROM final JOIN session ON session.number = final.session "
+        f"WHERE session.id = '{session}' ORDER BY utterance"
+    )
+
+
+def session_state(cluster: Cluster, session: str) -> SessionState | None:
+    """Return the state that a database has of a session; None: it does not have the session."""
+    found = cluster.execute(f"SELECT state FROM session WHERE id = '{session}'")
+    return SessionState(found[0][0]) if found else None

@@ -1,0 +1,115 @@
+"""Sessions that move from one server to another, which share a store.
+
+publisher resumes here ─> its token is right ─> the store takes the session from the server that had it
+  ─> the session waits for its publisher, as after the death of a server ─> resume
+another server wants a session ─> written so far, given up ─> its connection is closed, without `end`
+the store finds that a session has moved on ─> the same, and nothing more is written or sent
+"""
+
+import asyncio
+import logging
+import time
+from weakref import WeakValueDictionary
+
+from livecaption.errors import InvalidMessage, StoreFailed, Unavailable
+from livecaption.live.dialects.commands import Reattach
+from livecaption.live.dialects.dialect import Restore
+from livecaption.live.registry import SessionRegistry
+from livecaption.live.rooms import Rooms
+from livecaption.live.slots import RETRY_AFTER_S
+from livecaption.live.state import Ending
+from livecaption.live.tokens import SessionTokens
+from livecaption.recognition import SessionId, logged_id
+from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.store.rows import InterruptedSession
+from livecaption.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+class Takeover:
+    """Takes sessions over, and gives them up. Used by the event loop.
+
+    Args:
+        store: the shared store. It is not opened yet.
+        sessions, rooms: those of this server.
+        restore: reads the message that has started a session; None: no protocol is resumable.
+        endpointing: the defaults of a session.
+        resume_window_s: how long a session waits for its publisher.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sessions: SessionRegistry,
+        rooms: Rooms,
+        restore: Restore | None,
+        endpointing: EndpointingConfig,
+        resume_window_s: float,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._rooms = rooms
+        self._restore = restore
+        self._endpointing = endpointing
+        self._resume_window_s = resume_window_s
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        store.share(self._give_up, self._lose)
+
+    async def adopt(self) -> None:
+        """Go on with the sessions that servers have left which are dead. They wait for their publishers.
+
+        Raises:
+            StoreFailed: the store cannot be read.
+        """
+        for session in await self._store.interrupted():
+            await self._go_on(session)
+
+    async def fetch(self, asked: Reattach) -> None:
+        """Take over the session that a client resumes, if another server has it.
+
+        Raises:
+            Unauthorized: `wrong_token`.
+            Unavailable: yet another server was faster, or the store cannot be read or changed now.
+        """
+        lock = self._locks.setdefault(asked.session, asyncio.Lock())
+        async with lock:  # two connections may resume it
+            if self._sessions.known(asked.session) is None:
+                try:
+                    await self._take(asked)
+                except StoreFailed as error:
+                    raise Unavailable(error.message, code=error.code, retry_after_s=RETRY_AFTER_S) from None
+
+    async def _take(self, asked: Reattach) -> None:
+        found = await self._store.resumption(asked.session)
+        if found is None:
+            return
+        SessionTokens(found.resume_token_hash, found.reader_token_hash).check_publisher(asked.token)
+        session = await self._store.take(SessionId(asked.session))
+        if session is not None and await self._go_on(session):
+            logger.info("session=%s is taken over", logged_id(session.record.id))
+
+    async def _go_on(self, session: InterruptedSession) -> bool:
+        """Let a session wait for its publisher. Return False if it has waited too long, or cannot go on here."""
+        # A server that crashes again and again must not keep slots for publishers that have long given up.
+        oldest_ms = (time.time() - self._resume_window_s) * 1000
+        if self._restore is not None and session.interrupted_at_ms >= oldest_ms:
+            try:
+                options = self._restore(session.resumption.start, self._endpointing)
+                await self._rooms.reopen(session, options)
+                return True
+            except InvalidMessage as error:
+                logger.warning("a session that was interrupted cannot go on: %s", error)
+        self._store.give_up(session.record.id)
+        return False
+
+    def _give_up(self, session_id: SessionId) -> None:
+        """Give up a session that another server wants, because its publisher is there."""
+        if not self._sessions.leave(session_id, Ending("replaced"), is_lost=False):
+            self._store.release(session_id)
+
+    def _lose(self, session_id: SessionId, is_owned: bool) -> None:
+        """Drop a session that has moved on. If no server has it, its publisher is to come back."""
+        ending = Ending("replaced" if is_owned else "restarting")
+        if self._sessions.leave(session_id, ending, is_lost=True):
+            logger.warning("session=%s was taken over by another server", logged_id(session_id))

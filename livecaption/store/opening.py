@@ -1,0 +1,24 @@
+"""Choose the store by the settings."""
+
+from livecaption.errors import ConfigError
+from livecaption.store.config import NOWHERE, StoreConfig
+from livecaption.store.store import Store
+from livecaption.store.transcripts import TranscriptStore
+
+
+def store_of(config: StoreConfig) -> Store | None:
+    """Return the store of these settings, which is to be opened; None: nothing is kept.
+
+    Raises:
+        ConfigError: a library is missing.
+    """
+    if config.path == NOWHERE:
+        return None
+    if not config.is_postgresql:
+        return TranscriptStore(config)
+    try:
+        # Imported here, because most servers have no PostgreSQL.
+        from livecaption.store.postgresql.store import PostgresqlStore
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--store {config.place} needs {error.name}: pip install 'asyncpg>=0.30'") from None
+    return PostgresqlStore(config)

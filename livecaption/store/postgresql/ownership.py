@@ -1,0 +1,113 @@
+"""Decide which server has a session. PostgreSQL's rows are the only place where that is decided.
+
+`session.owner` is the server that has it, and `session.generation` grows each time another one gets it. So a server
+that has lost a session finds another generation, and writes nothing: see `writer`.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from livecaption.errors import StoreFailed
+from livecaption.store.postgresql import schema
+from livecaption.store.postgresql.messages import key
+from livecaption.store.postgresql.statements import NOW_MS
+from livecaption.store.schema import APPLICATION_ID
+
+_INTERRUPTED = f"interrupted_at_ms = coalesce(interrupted_at_ms, {NOW_MS})"
+
+
+async def prepare(connection: Any) -> None:
+    """Let this connection write what lasts. An operator may have switched that off for other programs.
+
+    Raises:
+        One of `connecting.FAILURES`.
+    """
+    await connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+
+
+async def migrate(connection: Any, steps: tuple[schema.Step, ...] = schema.MIGRATIONS) -> None:
+    """Bring the database to the present schema. Use it in a transaction; other servers wait until that is over.
+
+    Raises:
+        StoreFailed: it belongs to another program, or a later version that this one cannot live with.
+    """
+    await connection.execute(f"SELECT pg_advisory_xact_lock({APPLICATION_ID})")
+    if await connection.fetchval("SHOW server_encoding") != "UTF8":
+        raise StoreFailed("its encoding is not UTF8: createdb --encoding UTF8 --template template0")
+    version = oldest = 0
+    if await connection.fetchval("SELECT to_regclass('livecaption')"):
+        version, oldest = await connection.fetchrow("SELECT version, oldest FROM livecaption")
+    elif await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()"):
+        raise StoreFailed("it is the database of another program")
+    else:
+        await connection.execute("CREATE TABLE livecaption (version bigint NOT NULL, oldest bigint NOT NULL)")
+        await connection.execute("INSERT INTO livecaption VALUES (0, 0)")
+    if oldest > len(steps):
+        raise StoreFailed("it was written by a later version of livecaption")
+    if version < len(steps):
+        for step in steps[version:]:
+            await connection.execute(step.script)
+        await connection.execute(
+            "UPDATE livecaption SET version = $1, oldest = greatest(oldest, $2)", len(steps), schema.oldest(steps)
+        )
+
+
+async def dead_servers(connection: Any) -> set[UUID]:
+    """Return the servers that have sessions, and no lock any more."""
+    held = await connection.fetch(
+        "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    keys = {number for (number,) in held}
+    owners = await connection.fetch("SELECT DISTINCT owner FROM session WHERE owner IS NOT NULL")
+    return {owner for (owner,) in owners if key(owner) not in keys}
+
+
+async def interrupt(connection: Any, servers: set[UUID]) -> None:
+    """Note that these servers have died over their sessions. One that lives after all finds that it has lost them."""
+    await connection.execute(
+        "WITH orphaned AS (UPDATE session SET owner = NULL, state = 'interrupted', generation = generation + 1 "
+        f"WHERE owner = ANY($1::uuid[]) RETURNING number) UPDATE resumption SET {_INTERRUPTED} "
+        "FROM orphaned WHERE session = orphaned.number",
+        list(servers),
+    )
+
+
+async def adopt(connection: Any, server: UUID) -> dict[str, int]:
+    """Let a server have all sessions that can go on and that no server has. Return their generations."""
+    adopted = await connection.fetch(
+        "UPDATE session SET owner = $1 "
+        "WHERE owner IS NULL AND state = 'interrupted' AND number IN (SELECT session FROM resumption) "
+        "RETURNING id, generation",
+        server,
+    )
+    return dict(adopted)
+
+
+async def owner_of(connection: Any, session_id: str) -> tuple[UUID | None, int] | None:
+    """Return the server that has a session, and the generation. None: there is no such session that can go on."""
+    row = await connection.fetchrow(
+        "SELECT owner, generation FROM session JOIN resumption ON session = number WHERE id = $1", session_id
+    )
+    return tuple(row) if row else None
+
+
+async def take(connection: Any, session_id: str, server: UUID, owner: UUID | None, generation: int) -> bool:
+    """Let a server have a session, of which this owner and generation are known. Return False if they have changed.
+
+    An owner that has given it up since, as it was asked to, is no such change.
+    """
+    taken = await connection.fetchval(
+        "UPDATE session SET owner = $2, state = 'interrupted', generation = $4 + ($3::uuid IS NOT NULL)::integer "
+        "WHERE id = $1 AND ((owner IS NOT DISTINCT FROM $3 AND generation = $4) "
+        "OR ($3 IS NOT NULL AND owner IS NULL AND generation = $4 + 1)) RETURNING number",
+        session_id,
+        server,
+        owner,
+        generation,
+    )
+    if taken is not None:
+        await connection.execute(f"UPDATE resumption SET {_INTERRUPTED} WHERE session = $1", taken)
+    return taken is not None

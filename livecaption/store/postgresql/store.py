@@ -1,0 +1,312 @@
+"""The store in a database of PostgreSQL, for the event loop. Nothing here waits for the network but its callers."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from livecaption.errors import LivecaptionError, StoreFailed, StoreUnusable, Unavailable
+from livecaption.events import Final, SpeakerNamed, Translation
+from livecaption.recognition import SessionId
+from livecaption.store.config import StoreConfig
+from livecaption.store.held import MAX_HOLD_S, Held, ignore
+from livecaption.store.postgresql import connecting, ownership, questions, statements
+from livecaption.store.postgresql.connecting import FAILURES, reason
+from livecaption.store.postgresql.presence import Presence
+from livecaption.store.postgresql.statements import Entry
+from livecaption.store.postgresql.writer import Writer
+from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord
+from livecaption.store.search import Excerpt
+from livecaption.store.store import (
+    CHORE_TIMEOUT_S,
+    DAY_MS,
+    EXPIRY_INTERVAL_S,
+    MAX_UNUSED_ROOMS,
+    RETRY_S,
+    StoreFigures,
+    oldest_waiting_ms,
+)
+
+MAX_READING = 4
+"""Connections that read at a time. More: each server takes more of the database's. Fewer: questions wait for others."""
+READ_TIMEOUT_S = 10.0
+"""Time-out in s of a question. Longer: callers wait longer for a database that is away. Shorter: searches in large
+databases fail."""
+WATCH_INTERVAL_S = 5.0
+"""Time in s between two looks for servers that have died. Longer: their sessions seem open for longer. Shorter: a
+server whose connection was broken loses its sessions sooner."""
+TAKEN_RETRY_AFTER_S = 1.0
+NOT_OURS = -1
+"""A generation that no session has."""
+EXPIRED_AT_ONCE = 20
+"""Sessions that are deleted in one transaction. More: finals wait longer for it. Fewer: an expiry takes longer."""
+
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+
+class PostgresqlStore:
+    """A store in a database of PostgreSQL, which servers may share; see `store.Store`.
+
+    Args:
+        max_hold_s: how long an event waits for its entries to be written.
+        retry_s: the time from a failure to write to the next try.
+    """
+
+    def __init__(self, config: StoreConfig, *, max_hold_s: float = MAX_HOLD_S, retry_s: float = RETRY_S) -> None:
+        self._url = config.path
+        self._place = config.place
+        self._keep_days = config.keep_days
+        self._max_hold_s = max_hold_s
+        self._retry_s = retry_s
+        self._generations: dict[str, int] = {}  # of the sessions that this server has
+        self._askers: dict[str, UUID] = {}  # the servers that want to have some of them
+        self._on_asked: Callable[[SessionId], None] = lambda _: None
+        self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
+
+    async def open(self) -> None:
+        self._held = Held(self._max_hold_s)
+        self._writer = Writer(self._connect, self._held.note_written, self._note_lost, retry_s=self._retry_s)
+        self._presence = Presence(self._url, self._note_asked)
+        try:
+            connection = await self._connect()
+            try:
+                async with connection.transaction():
+                    await ownership.migrate(connection)
+                await self._presence.start()
+                async with connection.transaction():
+                    await ownership.interrupt(connection, await ownership.dead_servers(connection))
+                    self._generations = await ownership.adopt(connection, self._presence.id)
+            except BaseException:
+                connection.terminate()
+                raise
+        except (*FAILURES, StoreFailed) as error:
+            why = error.message if isinstance(error, StoreFailed) else reason(error)
+            raise StoreUnusable(f"cannot keep transcripts in {self._place}: {why} (--store)") from None
+        self._pool = await connecting.pool(self._url, MAX_READING)
+        self._writer.start(connection)
+        self._tasks = {asyncio.create_task(self._expire()), asyncio.create_task(self._watch_servers())}
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if n_unwritten := await self._writer.close():
+            logger.error("%d transcript entries could not be stored before the end", n_unwritten)
+        self._held.go_on()
+        self._pool.terminate()
+        await self._presence.close()
+
+    @property
+    def figures(self) -> StoreFigures:
+        writer, held = self._writer, self._held
+        return StoreFigures(
+            not writer.failing, writer.n_waiting, writer.n_failures, writer.n_lost, held.behind, held.n_early
+        )
+
+    # Writing
+
+    def begin(self, session: NewSession, written: Callable[[], None]) -> None:
+        self._generations[session.id] = 0
+        self._submit(statements.begin(session, self._presence.id), written)
+
+    def append(
+        self,
+        session_id: SessionId,
+        final: Final,
+        seq: int,
+        checkpoint_ms: int | None,
+        written: Callable[[], None],
+        *,
+        shift_ms: int = 0,
+        checkpoint_shift_ms: int = 0,
+    ) -> None:
+        entries = statements.append(
+            session_id, self._generation(session_id), final, seq, shift_ms, checkpoint_ms, checkpoint_shift_ms
+        )
+        self._submit(entries, written)
+
+    def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
+        self._submit(statements.translate(session_id, self._generation(session_id), translation, seq), written)
+
+    def name_speaker(self, session_id: SessionId, named: SpeakerNamed, written: Callable[[], None]) -> None:
+        self._submit(statements.name_speaker(session_id, self._generation(session_id), named), written)
+
+    def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
+        self._submit(statements.checkpoint(session_id, self._generation(session_id), checkpoint_ms, shift_ms), ignore)
+
+    def reopen(self, session_id: SessionId) -> None:
+        self._submit(statements.reopen(session_id, self._generation(session_id)), ignore)
+
+    def give_up(self, session_id: SessionId) -> None:
+        self._submit(statements.end(session_id, self._generation(session_id), 0), ignore)
+        self._generations.pop(session_id, None)
+
+    def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
+        self._submit(statements.end(session_id, self._generation(session_id), duration_ms), written)
+        self._generations.pop(session_id, None)
+
+    def release(self, session_id: SessionId) -> None:
+        self._submit(
+            statements.release(session_id, self._generation(session_id), self._askers.pop(session_id, None)), ignore
+        )
+        self._generations.pop(session_id, None)
+
+    def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
+        self._submit(statements.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms()), written)
+
+    async def delete(self, session_id: str) -> bool:
+        return await self._do(partial(questions.delete, session_id=session_id))
+
+    async def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
+        return await self._do(partial(questions.rename, session_id=session_id, title=title, names=names))
+
+    def _submit(self, entries: list[Entry], written: Callable[[], None]) -> None:
+        if self._writer.submit(entries):
+            self._held.add(len(entries), written)
+        else:
+            self._held.let_go(written)
+
+    def _generation(self, session_id: str) -> int:
+        """Return the generation in which this server has a session."""
+        return self._generations.get(session_id, NOT_OURS)
+
+    async def _do(self, chore: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        try:
+            async with asyncio.timeout(CHORE_TIMEOUT_S):
+                return await self._writer.do(chore)
+        except TimeoutError:
+            raise StoreFailed("changing the transcripts takes too long; it may still be done") from None
+
+    async def _expire(self) -> None:
+        """Delete old sessions, now and every hour."""
+        while self._keep_days:
+            oldest_ms = round(time.time() * 1000 - self._keep_days * DAY_MS)
+            with suppress(StoreFailed):  # the next hour tries again
+                while await self._do(partial(questions.expire, before_ms=oldest_ms, limit=EXPIRED_AT_ONCE)):
+                    pass
+            await asyncio.sleep(EXPIRY_INTERVAL_S)
+
+    async def _connect(self) -> Any:
+        """Return a connection that writes."""
+        connection = await connecting.connect(self._url)
+        try:
+            await ownership.prepare(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    # Sessions of other servers
+
+    is_shared = True
+
+    def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
+        self._on_asked, self._on_lost = asked, lost
+
+    async def take(self, session_id: SessionId) -> InterruptedSession | None:
+        found = await self._read(partial(ownership.owner_of, session_id=session_id))
+        if found is None:
+            return None
+        owner, generation = found
+        if owner not in (None, self._presence.id) and owner not in await self._read(ownership.dead_servers):
+            await self._read(partial(self._presence.ask_for, session_id, owner))
+
+        async def take(connection: Any) -> InterruptedSession | None:
+            if not await ownership.take(connection, session_id, self._presence.id, owner, generation):
+                return None
+            taken = await questions.interrupted(connection, [session_id], _now_ms())
+            return taken[0] if taken else None
+
+        taken = await self._do(take)
+        if taken is None:
+            raise Unavailable("another server has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
+        self._generations[session_id] = taken.generation
+        return taken
+
+    def _note_asked(self, session_id: str, by: UUID) -> None:
+        self._askers[session_id] = by
+        self._on_asked(SessionId(session_id))
+
+    def _note_lost(self, session_id: str, generation: int, is_owned: bool) -> None:
+        if self._generations.get(session_id) == generation:  # else it was given up, or is here again
+            del self._generations[session_id]
+            self._on_lost(SessionId(session_id), is_owned)
+
+    async def _watch_servers(self) -> None:
+        """Note sessions of servers that have died. One that was seen dead twice is: its connection may only be new."""
+        suspected: set[UUID] = set()
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            with suppress(StoreFailed):
+                dead = await self._read(ownership.dead_servers)
+                if gone := (dead & suspected) - {self._presence.id}:
+                    await self._do(partial(ownership.interrupt, servers=gone))
+                suspected = dead
+
+    # Reading
+
+    async def resumption(self, session_id: str) -> Resumption | None:
+        return await self._read(partial(questions.resumption, session_id=session_id))
+
+    async def session(self, session_id: str) -> SessionRecord | None:
+        return await self._read(partial(questions.session, session_id=session_id))
+
+    async def sessions(
+        self,
+        limit: int,
+        before: tuple[int, int] | None = None,
+        terms: Sequence[str] = (),
+        *,
+        with_private: bool = True,
+    ) -> list[SessionRecord]:
+        return await self._read(
+            partial(questions.sessions, limit=limit, before=before, terms=terms, with_private=with_private)
+        )
+
+    async def excerpts(self, sessions: Sequence[SessionRecord], terms: Sequence[str]) -> list[list[Excerpt]]:
+        return await self._read(partial(questions.excerpts, sessions=sessions, terms=terms))
+
+    async def finals(self, session_id: str) -> Iterable[Final]:
+        return await self._read(partial(questions.finals, session_id=session_id))
+
+    async def tracks(self, session_id: str) -> list[str]:
+        return await self._read(partial(questions.tracks, session_id=session_id))
+
+    async def interrupted(self) -> list[InterruptedSession]:
+        return await self._read(partial(questions.interrupted, ids=list(self._generations), now_ms=_now_ms()))
+
+    async def room(self, name: str) -> RoomRecord | None:
+        return await self._read(partial(questions.room, name=name))
+
+    async def parts(self, room: RoomRecord) -> list[SessionRecord]:
+        return await self._read(partial(questions.parts, room=room))
+
+    async def n_waiting_rooms(self, oldest_ms: int) -> int:
+        return await self._read(partial(questions.n_waiting_rooms, oldest_ms=oldest_ms))
+
+    async def _read(self, question: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        """Ask on one of the connections that read.
+
+        Raises:
+            StoreFailed: the database cannot be read now.
+        """
+        try:
+            async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
+                try:
+                    async with asyncio.timeout(READ_TIMEOUT_S):
+                        return await question(connection)
+                except TimeoutError:
+                    connection.terminate()  # otherwise the pool would wait for its answer
+                    raise
+        except (*FAILURES, LivecaptionError) as error:
+            why = error.message if isinstance(error, LivecaptionError) else reason(error)
+            raise StoreFailed(f"the transcripts cannot be read now: {why}") from None
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)

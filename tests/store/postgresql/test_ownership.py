@@ -1,0 +1,306 @@
+"""One server has a session at a time, and the schema is one that all running versions can live with."""
+
+import asyncio
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from livecaption.errors import StoreFailed, StoreUnusable, Unavailable
+from livecaption.recognition import SessionId
+from livecaption.store.config import StoreConfig
+from livecaption.store.postgresql import ownership, presence, schema, store
+from livecaption.store.postgresql.connecting import connect
+from livecaption.store.postgresql.store import PostgresqlStore
+from livecaption.store.rows import InterruptedSession, Resumption, SessionState
+from tests.support.eventually import eventually
+from tests.support.postgresql import Cluster
+from tests.support.relay import relay_to
+from tests.support.stored import new_session
+from tests.support.stores import all_written, ignore, keep
+from tests.support.transcripts import final
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def address(cluster: Cluster) -> str:
+    return cluster.empty_database()
+
+
+async def opened(address: str) -> PostgresqlStore:
+    store = PostgresqlStore(StoreConfig(address))
+    await store.open()
+    return store
+
+
+async def refusal(address: str) -> str:
+    with pytest.raises(StoreUnusable) as refused:
+        await opened(address)
+    return refused.value.message
+
+
+async def test_the_database_of_another_program_is_not_touched(cluster: Cluster, address: str) -> None:
+    cluster.execute("CREATE TABLE letter (text text); SELECT 1")
+    assert "it is the database of another program" in await refusal(address)
+    assert cluster.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == [("letter",)]
+
+
+async def test_a_database_of_a_later_version_is_used_if_that_has_only_added_to_it(
+    cluster: Cluster, address: str
+) -> None:
+    """So servers are replaced one by one: the first new one changes the schema while old ones are running."""
+    later = (*schema.MIGRATIONS, schema.Step("ALTER TABLE session ADD COLUMN mood text", is_for_all=True))
+    connection = await connect(address)
+    async with connection.transaction():
+        await ownership.migrate(connection, later)
+    await connection.close()
+    store = await opened(address)
+    await keep(store, new_session(), [final("One.")])
+    assert [each.text for each in await store.finals("one")] == ["One."]
+    await store.close()
+    assert cluster.execute("SELECT version, oldest FROM livecaption") == [(len(later), schema.oldest(later))]
+
+
+async def test_a_database_of_a_later_version_is_not_touched_if_that_has_changed_it(
+    cluster: Cluster, address: str
+) -> None:
+    later = (*schema.MIGRATIONS, schema.Step("ALTER TABLE session DROP COLUMN title", is_for_all=False))
+    connection = await connect(address)
+    async with connection.transaction():
+        await ownership.migrate(connection, later)
+    await connection.close()
+    assert "it was written by a later version of livecaption" in await refusal(address)
+    assert cluster.execute("SELECT version FROM livecaption") == [(len(later),)]
+
+
+async def test_a_database_whose_migration_fails_is_left_as_it_was(cluster: Cluster, address: str) -> None:
+    connection = await connect(address)
+    broken = (replace(schema.MIGRATIONS[0], script="CREATE TABLE one (); CREATE TABLE one ()"),)
+    with pytest.raises(Exception, match="already exists"):
+        async with connection.transaction():
+            await ownership.migrate(connection, broken)
+    await connection.close()
+    assert cluster.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
+
+
+async def test_a_database_of_another_encoding_is_refused(cluster: Cluster) -> None:
+    cluster.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    connection = await connect(cluster.address("latin"))
+    with pytest.raises(StoreFailed, match="its encoding is not UTF8"):
+        await ownership.migrate(connection)
+    await connection.close()
+
+
+async def test_commits_are_durable_although_an_operator_has_switched_that_off(cluster: Cluster, address: str) -> None:
+    connection = await connect(address)
+    await connection.execute("SET synchronous_commit = off")
+    await ownership.prepare(connection)
+    assert await connection.fetchval("SHOW synchronous_commit") == "on"
+    await connection.close()
+
+
+# Sessions of several servers
+
+
+RESUMPTION = Resumption('{"type": "start"}', "hash of a token", None)
+ONE = SessionId("one")
+
+
+@dataclass
+class Server:
+    """A store as a server uses it, with what it is called with."""
+
+    store: PostgresqlStore
+    asked: list[str] = field(default_factory=list)
+    lost: list[tuple[str, bool]] = field(default_factory=list)
+
+    def note_asked(self, session_id: SessionId) -> None:
+        self.asked.append(session_id)
+        self.store.release(session_id)
+
+
+@asynccontextmanager
+async def server(address: str, *, hangs: bool = False, **times_s: float) -> AsyncIterator[Server]:
+    """Run a store. `hangs`: it does not answer others."""
+    running = Server(PostgresqlStore(StoreConfig(address), **{"max_hold_s": 60, **times_s}))
+    asked = running.asked.append if hangs else running.note_asked
+    running.store.share(asked, lambda session_id, is_owned: running.lost.append((session_id, is_owned)))
+    await running.store.open()
+    try:
+        yield running
+    finally:
+        await running.store.close()
+
+
+def begin(to: Server, n_finals: int, first: int = 0) -> None:
+    """Let a server begin a session that can go on, or go on with it."""
+    if first == 0:
+        to.store.begin(new_session(resumption=RESUMPTION), ignore)
+    for n in range(first, first + n_finals):
+        to.store.append(ONE, final(str(n), utterance=n), n, 100 * n, ignore)
+
+
+async def texts(of: Server) -> list[str]:
+    return [each.text for each in await of.store.finals("one")]
+
+
+async def test_a_server_that_is_asked_for_a_session_writes_what_it_has_and_gives_it_up(address: str) -> None:
+    async with server(address) as one, server(address) as other:
+        begin(one, 1)
+        await all_written(one.store)
+        assert (await other.store.session("one")).state is SessionState.OPEN
+        assert await other.store.resumption("one") == RESUMPTION
+        begin(one, 50, first=1)  # they still wait
+        taken = await other.store.take(ONE)
+        assert (taken.generation, len(taken.finals), taken.checkpoint_ms) == (1, 51, 5000)
+        assert (one.asked, one.lost, other.lost) == (["one"], [], [])
+        other.store.reopen(ONE)
+        begin(other, 1, first=51)
+        await all_written(other.store)
+        assert await texts(other) == [str(n) for n in range(52)]
+        begin(one, 1, first=52)
+        await all_written(one.store)
+        assert len(await texts(other)) == 52
+
+
+async def test_a_session_of_a_server_that_hangs_is_taken_and_its_late_write_changes_no_row(address: str) -> None:
+    """The write is stopped on its way to the database, and arrives after the session has moved on."""
+    async with relay_to(address) as relay, server(address) as other:
+        by_relay = re.sub(r":\d+/", f":{urlsplit(relay.url).port}/", address)
+        async with server(by_relay, hangs=True) as one:
+            begin(one, 1)
+            await all_written(one.store)
+            written: list[bool] = []
+            relay.hold()
+            one.store.append(ONE, final("Late.", utterance=1), 1, 900, lambda: written.append(bool(one.lost)))
+            one.store.end(ONE, 5000, ignore)
+            taken = await other.store.take(ONE)
+            assert (taken.generation, [each.text for each in taken.finals], taken.checkpoint_ms) == (1, ["0"], 0)
+            relay.release()
+            await eventually(lambda: written)
+            assert await texts(other) == ["0"]
+            assert (await other.store.session("one")).state is SessionState.INTERRUPTED
+            assert await other.store.resumption("one") == RESUMPTION
+
+
+async def test_a_server_learns_that_it_has_lost_a_session_before_its_final_counts_as_written(address: str) -> None:
+    async with server(address, hangs=True) as one, server(address) as other:
+        begin(one, 1)
+        await all_written(one.store)
+        assert (await other.store.take(ONE)).generation == 1
+        lost_before: list[bool] = []
+        one.store.append(ONE, final("Late.", utterance=1), 1, 900, lambda: lost_before.append(bool(one.lost)))
+        await eventually(lambda: lost_before)
+        assert (lost_before, one.lost, await texts(other)) == ([True], [("one", True)], ["0"])
+
+
+async def test_a_write_that_meets_a_takeover_waits_for_it_and_changes_no_row(cluster: Cluster, address: str) -> None:
+    async with server(address) as one:
+        begin(one, 1)
+        await all_written(one.store)
+        other = await connect(address)
+        transaction = other.transaction()
+        await transaction.start()
+        owner, generation = await ownership.owner_of(other, "one")
+        assert await ownership.take(other, "one", uuid4(), owner, generation)
+        begin(one, 1, first=1)
+        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        await eventually(lambda: cluster.execute(waits))
+        await transaction.commit()
+        await eventually(lambda: one.lost)
+        assert (one.lost, await texts(one)) == ([("one", True)], ["0"])
+        await other.close()
+
+
+async def test_a_session_that_comes_back_to_a_server_is_not_written_by_what_waited_there(address: str) -> None:
+    async with relay_to(address) as relay, server(address, hangs=True) as other:
+        by_relay = re.sub(r":\d+/", f":{urlsplit(relay.url).port}/", address)
+        async with server(by_relay, hangs=True) as one:
+            begin(one, 1)
+            await all_written(one.store)
+            relay.hold()
+            one.store.append(ONE, final("Late.", utterance=1), 1, 900, ignore)
+            assert (await other.store.take(ONE)).generation == 1
+            taking = asyncio.ensure_future(one.store.take(ONE))
+            await asyncio.sleep(0)
+            relay.release()
+            assert (await taking).generation == 2
+            begin(one, 1, first=2)
+            await all_written(one.store)
+            assert await texts(other) == ["0", "2"]
+
+
+async def test_of_two_servers_that_take_a_session_at_once_one_gets_it(address: str) -> None:
+    async with server(address, hangs=True) as owner, server(address) as one, server(address) as other:
+        begin(owner, 1)
+        await all_written(owner.store)
+        results = await asyncio.gather(one.store.take(ONE), other.store.take(ONE), return_exceptions=True)
+        (refusal,) = [result for result in results if isinstance(result, Unavailable)]
+        (taken,) = [result for result in results if isinstance(result, InterruptedSession)]
+        assert (refusal.retry_after_s, taken.generation) == (1.0, 1)
+
+
+async def test_a_session_that_is_over_or_cannot_go_on_is_not_taken(address: str) -> None:
+    async with server(address) as one, server(address) as other:
+        begin(one, 1)
+        one.store.end(ONE, 900, ignore)
+        await keep(one.store, new_session("container"), [final("One.")], ended=False)
+        for name in ("one", "container", "nobody"):
+            assert await other.store.take(SessionId(name)) is None
+            assert await other.store.resumption(name) is None
+
+
+async def test_sessions_of_a_process_that_was_killed_are_interrupted_by_another_and_taken_by_the_next(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WATCH_INTERVAL_S", 0.1)
+    program = (
+        "import asyncio\nfrom tests.store.postgresql.test_ownership import *\n"
+        f"async def main():\n    async with server({address!r}) as one:\n        begin(one, 2)\n"
+        "        await keep(one.store, new_session('container'), [], ended=False)\n"
+        "        print('written', flush=True)\n        await asyncio.sleep(600)\nasyncio.run(main())"
+    )
+    async with server(address) as living:
+        await keep(living.store, new_session("living", resumption=RESUMPTION), [], ended=False)
+        killed = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE, cwd=ROOT)
+        assert await killed.stdout.readline() == b"written\n"
+        assert [each.state for each in await living.store.sessions(9)] == 3 * [SessionState.OPEN]
+        killed.kill()
+        await killed.wait()
+        async with asyncio.timeout(20):
+            while (await living.store.session("one")).state is SessionState.OPEN:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (await living.store.session("container")).state is SessionState.INTERRUPTED
+        assert await living.store.interrupted() == []  # they are not its own
+        async with server(address) as following:
+            (adopted,) = await following.store.interrupted()
+            assert (adopted.record.id, adopted.generation, len(adopted.finals)) == ("one", 1, 2)
+            assert abs(adopted.interrupted_at_ms - time.time() * 1000) < 20_000
+            assert (await following.store.session("living")).state is SessionState.OPEN
+        assert living.lost == []
+
+
+async def test_a_server_whose_connections_break_for_a_moment_keeps_its_sessions(
+    cluster: Cluster, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "BEAT_S", 0.05)
+    monkeypatch.setattr(store, "WATCH_INTERVAL_S", 1.0)
+    async with server(address, retry_s=0.05) as one, server(address, retry_s=0.05) as other:
+        begin(one, 1)
+        await all_written(one.store)
+        cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        begin(one, 1, first=1)
+        await eventually(lambda: one.store.figures.waiting == 0)
+        await asyncio.sleep(2.5)
+        assert (await other.store.session("one")).state is SessionState.OPEN
+        assert (await other.store.take(ONE)).generation == 1  # and it is asked as before
+        assert (one.asked, one.lost) == (["one"], [])

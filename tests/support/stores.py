@@ -1,0 +1,59 @@
+"""The implementations of the store, for tests of what all of them promise."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import ModuleType
+
+from livecaption.events import Final
+from livecaption.store.config import StoreConfig
+from livecaption.store.rows import NewSession
+from livecaption.store.store import Store, written
+from tests.support.eventually import TIMEOUT_FACTOR, eventually
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place of transcripts, and the implementation that keeps them there.
+
+    Attributes:
+        path: the place, as in the settings.
+        kind: the class of the store.
+        module: the module that has the class.
+    """
+
+    path: str
+    kind: Callable[..., Store]
+    module: ModuleType
+
+    @asynccontextmanager
+    async def opened(self, keep_days: float = 0, **times_s: float) -> AsyncIterator[Store]:
+        """Open the store. At the end its server is gone, without a word to the sessions that are open."""
+        store = self.kind(StoreConfig(self.path, keep_days), **{"max_hold_s": 60, **times_s})
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+def ignore() -> None:
+    """A callback of a caller that does not wait."""
+
+
+async def keep(store: Store, session: NewSession, finals: Sequence[Final] = (), *, ended: bool = True) -> None:
+    """Write a complete session, and wait until it is there."""
+    store.begin(session, ignore)
+    for seq, final in enumerate(finals, start=2):
+        store.append(session.id, final, seq, None, ignore)
+    if ended:
+        store.end(session.id, finals[-1].end_ms if finals else 0, ignore)
+    await all_written(store)
+
+
+async def all_written(store: Store) -> None:
+    """Wait until all that was submitted is written."""
+    async with asyncio.timeout(20 * TIMEOUT_FACTOR):
+        await written(lambda call: store.end("nobody", 0, call))
+    await eventually(lambda: store.figures.waiting == 0, within_s=20)  # it may be behind
