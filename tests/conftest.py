@@ -15,10 +15,10 @@ from tests.support import warm_python
 
 TESTS = Path(__file__).parent
 
-KINDS = {"pure", "server", "processes", "browser", "model"}
+KINDS = {"pure", "server", "processes", "browser", "model", "ray"}
 """The markers that say what a test needs; setup.cfg describes them. Each test has one."""
 
-LONGEST_FIRST = ["browser", "processes", "model", "server", "pure"]
+LONGEST_FIRST = ["ray", "browser", "processes", "model", "server", "pure"]
 """The kinds by the duration of their files."""
 
 KIND_OF_PLACE = {
@@ -96,6 +96,7 @@ KIND_OF_PLACE = {
     "model": "model",
     "pipeline": "pure",
     "processes": "processes",
+    "ray": "ray",
     "recordings": "server",
     "scheduling": "pure",
     "server": "server",
