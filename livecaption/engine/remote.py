@@ -10,6 +10,7 @@ Only this module imports Ray, and only in an inference process, because a driver
 """
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -58,19 +59,11 @@ class Host:
 
     Args:
         config: the settings of the engine, for the machine of the actor.
-        version: the version of livecaption that sends the batches.
-
-    Raises:
-        EngineUnusable: the actor's machine has another version.
     """
 
-    def __init__(self, config: EngineConfig, version: str) -> None:
+    def __init__(self, config: EngineConfig) -> None:
         lifeline.arm_dead_man(SILENCE_S)
         lifeline.die_with_parent()
-        if version != livecaption.__version__:
-            raise EngineUnusable(
-                f"The machine of the GPU has livecaption {livecaption.__version__}, and this one {version}"
-            )
         self._config = config
         self._vitals = Vitals()
 
@@ -79,12 +72,19 @@ class Host:
         lifeline.arm_dead_man(SILENCE_S)
         return encode(Heartbeat(self._vitals.device_memory))
 
-    def find(self) -> None:
+    def find(self, version: str) -> None:
         """Choose the device, and find the model on this machine or download it.
 
+        Args:
+            version: the version of livecaption that will send the batches.
+
         Raises:
-            EngineUnusable: there is no such device or model.
+            EngineUnusable: there is no such device or model, or this machine has another version.
         """
+        if version != livecaption.__version__:
+            raise EngineUnusable(
+                f"The machine of the GPU has livecaption {livecaption.__version__}, and this one {version}"
+            )
         config, _ = loading.settle_device(self._config)
         self._load = loading.prepare(config)
 
@@ -170,7 +170,7 @@ def connect(config: EngineConfig, load_timeout_s: float, on_lost: OnLost) -> Cal
     actor = _Actor(config)
     actor.await_place(config.device, load_timeout_s)
     heart = _Heart(actor, on_lost)
-    actor.receive(actor.call("find"))
+    actor.receive(actor.call("find", livecaption.__version__))
 
     def load() -> Engine:
         loaded = decode(actor.receive(actor.call("load")))
@@ -209,7 +209,7 @@ def _join(timeout_s: float, on_lost: OnLost) -> None:
             "If one runs, its token (RAY_AUTH_TOKEN) or its TLS settings are others"
         ) from None
     except Exception as error:  # another version of Ray or Python, a token that is missing, and more
-        raise EngineUnusable(f"Ray cannot join the cluster: {_first_sentences(error)}") from None
+        raise EngineUnusable(f"Ray cannot join the cluster: {_in_short(error)}") from None
     finally:
         overdue.cancel()
         # Ray has set a handler of its own, but this process is needed for the last captions.
@@ -233,7 +233,7 @@ class _Actor:
             "runtime_env": {"env_vars": SETTINGS},
         }
         made = self._ray.remote(concurrency_groups={BEATS: 1}, **options)(Host)
-        self._handle: Any = made.remote(own, livecaption.__version__)
+        self._handle: Any = made.remote(own)
 
     def await_place(self, device: str, timeout_s: float) -> None:
         """Wait until the actor runs.
@@ -261,7 +261,7 @@ class _Actor:
         assert isinstance(message, Heartbeat)
         return message
 
-    def call(self, method: str, *arguments: bytes) -> Any:
+    def call(self, method: str, *arguments: bytes | str) -> Any:
         """Call a method of `Host`, and return what `receive` waits for."""
         return getattr(self._handle, method).remote(*arguments)
 
@@ -281,10 +281,7 @@ class _Actor:
         except exceptions.GetTimeoutError:
             raise
         except exceptions.RayError as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, LivecaptionError):  # of the constructor
-                raise cause from None
-            raise EngineUnusable(f"The engine on the machine of the GPU is lost: {_first_sentences(error)}") from None
+            raise EngineUnusable(f"The engine on the machine of the GPU is lost: {_in_short(error)}") from None
         return answer
 
 
@@ -312,6 +309,7 @@ class _Heart:
             time.sleep(BEAT_INTERVAL_S)
 
 
-def _first_sentences(error: Exception) -> str:
-    """Return the beginning of Ray's explanation on one line. Most of it is advice about Ray's own log files."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _in_short(error: Exception) -> str:
+    """Return the beginning and the end of Ray's explanation on one line. Between them is advice, or a traceback."""
+    text = " ".join(re.sub(r"\x1b\[\d+m", "", str(error)).split()) or type(error).__name__
+    return text if len(text) <= 400 else f"{text[:200]} ... {text[-200:]}"

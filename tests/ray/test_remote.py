@@ -8,11 +8,13 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.ray.conftest import Cluster
+from tests.support.commands import ROOT
 from tests.support.eventually import eventually
 from tests.support.processes import TIMEOUT_FACTOR, ProcessEnd, ServerProcess, assert_clean_end, serving
 from tests.support.streaming import Publisher, speaking
@@ -133,6 +135,26 @@ CANNOT_JOIN = [
 
 async def test_a_server_that_cannot_join_ends_with_3_and_a_sentence(cluster: Cluster) -> None:
     await asyncio.gather(*(refused(sentence, "--load-timeout=6", **wrong) for wrong, sentence in CANNOT_JOIN))
+
+
+@pytest.mark.parametrize(
+    ("library", "sentence"),
+    [
+        ("ray", r"Ray cannot join the cluster: .*0\.0\.1"),
+        ("livecaption", r"The machine of the GPU has livecaption \S+, and this one 0\.0\.1"),
+    ],
+)
+async def test_another_version_is_refused_with_both_versions(
+    library: str, sentence: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    """Python runs `sitecustomize` at the start of each process."""
+    (tmp_path / "sitecustomize.py").write_text(f"import {library}; {library}.__version__ = '0.0.1'\n")
+    await refused(sentence, PYTHONPATH=f"{tmp_path}:{ROOT}")
+
+
+async def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError\n")
+    await refused("--device ray needs Ray: pip install 'livecaption-server\\[ray]'", PYTHONPATH=f"{tmp_path}:{ROOT}")
 
 
 async def refused(sentence: str, *flags: str, **variables: str) -> None:
