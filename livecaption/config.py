@@ -186,7 +186,9 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "directory, installed model package, or hub name such as small or small@REVISION",
             "MODEL",
         ),
-        Option("device", "engine", "device", "auto, cpu, cuda, cuda:INDEX or cuda:all; several with commas", "DEVICE"),
+        Option(
+            "device", "engine", "device", "auto, cpu, cuda[:INDEX|:all] or ray[:SHARE]; several with commas", "DEVICE"
+        ),
         Option("compute-type", "engine", "compute_type", "auto, int8, float16, float32, ...", "TYPE"),
         Option("threads", "engine", "threads", "threads that compute on the CPU; 0: one per core", "N"),
         Option("translate", "engine", "tracks", "languages into which captions can be translated", "CODES"),

@@ -16,10 +16,10 @@ from tests.support.postgresql import Cluster, running_cluster
 
 TESTS = Path(__file__).parent
 
-KINDS = {"pure", "server", "processes", "browser", "model"}
+KINDS = {"pure", "server", "processes", "browser", "model", "ray"}
 """The markers that say what a test needs; setup.cfg describes them. Each test has one."""
 
-LONGEST_FIRST = ["browser", "processes", "model", "server", "pure"]
+LONGEST_FIRST = ["ray", "browser", "processes", "model", "server", "pure"]
 """The kinds by the duration of their files."""
 
 KIND_OF_PLACE = {
@@ -98,6 +98,7 @@ KIND_OF_PLACE = {
     "model": "model",
     "pipeline": "pure",
     "processes": "processes",
+    "ray": "ray",
     "recordings": "server",
     "scheduling": "pure",
     "server": "server",

@@ -101,6 +101,7 @@ IMPORTERS = {
     "sentencepiece": ("livecaption/engine/translation_model.py",),
     "threadpoolctl": ("livecaption/engine/processor.py",),
     "torch": ("livecaption/engine/",),
+    "ray": ("livecaption/engine/remote.py",),
     "huggingface_hub": ("livecaption/engine/",),
     "prometheus_client": tuple(f"livecaption/server/{name}.py" for name in ("metrics", "figures", "families")),
     "platformdirs": ("livecaption/store/config.py",),
@@ -128,6 +129,8 @@ ENGINE_PROGRAMS = {
 """Programs that look after models or measure the engine. Each runs without a server in its process."""
 
 WITHOUT_TESTS_OF_THEIR_OWN = {
+    "livecaption/engine/loading.py": "tests/engine/test_device.py, tests/engine/test_models.py",
+    "livecaption/engine/remote.py": "needs Ray: tests/ray/test_remote.py",
     "livecaption/events.py": "types; tested wherever events are",
     "livecaption/recognition.py": "types",
     "livecaption/scheduling/request.py": "types",
@@ -336,7 +339,7 @@ def test_the_package_offers_names_of_the_client() -> None:
 @pytest.mark.processes
 def test_the_server_process_never_loads_a_model_library() -> None:
     loaded = loaded_by("import livecaption.server.lifecycle")
-    heavy = {"torch", "ctranslate2", "faster_whisper", "onnxruntime", "huggingface_hub", "livecaption.engine"}
+    heavy = {"torch", "ctranslate2", "faster_whisper", "onnxruntime", "huggingface_hub", "ray", "livecaption.engine"}
     assert loaded & heavy == set()
 
 

@@ -21,6 +21,7 @@ from livecaption.cli.loading import load
 from livecaption.cli.terminal import FAILED, note, stderr
 from livecaption.config import Config, ServerConfig, add_config_arguments, load_config
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
+from livecaption.ipc.config import RAY, gpus_by_ray
 
 if TYPE_CHECKING:
     from livecaption.decoding.decoder import DecoderConfig
@@ -85,7 +86,8 @@ async def run(options: argparse.Namespace) -> int:
 async def check_model(config: Config) -> Finding:
     """Find the model without a download, and load it."""
     place = config.engine.model
-    if config.engine.engine == "whisper":
+    # The machine of a GPU by Ray has the model.
+    if config.engine.engine == "whisper" and not config.engine.device.startswith(RAY):
         try:
             from livecaption.engine.models import find_local
 
@@ -113,10 +115,12 @@ def check_device(config: Config) -> Finding:
 
     try:
         names = devices(config.engine.device, count_gpus())
-        chosen = [choose_device(name, config.engine.compute_type) for name in names]
+        here = [name for name in names if gpus_by_ray(name) is None]
+        chosen = [choose_device(name, config.engine.compute_type) for name in here]
     except (EngineUnusable, ConfigError) as error:
         return Finding("fails", error.message)
-    found = ", ".join(f"{device.name} with {device.compute_type}" for device in chosen)
+    far = ["a GPU of the Ray cluster"] * (len(names) - len(here))
+    found = ", ".join([f"{device.name} with {device.compute_type}" for device in chosen] + far)
     return Finding("ok", found)
 
 

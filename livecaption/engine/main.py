@@ -7,21 +7,21 @@ The process runs until the server sends a stop or is gone. It ends only by `os._
 
 import faulthandler
 import logging
-import math
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
+from livecaption.engine import loading
 from livecaption.engine.engine import Engine
 from livecaption.engine.stages import Answer, Stages
+from livecaption.engine.vitals import Vitals
 from livecaption.errors import EngineUnusable, LivecaptionError, OutOfMemory
 from livecaption.ipc import lifeline
-from livecaption.ipc.config import EngineConfig, StaleConfig
+from livecaption.ipc.config import EngineConfig, StaleConfig, gpus_by_ray
 from livecaption.ipc.layers import Layer
 from livecaption.ipc.locks import WorkerLock, wait_for_device
 from livecaption.ipc.messages import (
@@ -39,7 +39,6 @@ from livecaption.ipc.messages import (
     decode,
     encode,
 )
-from livecaption.recognition import DeviceMemory
 
 EXIT_STOPPED = 0
 EXIT_FAULT = 1
@@ -59,22 +58,26 @@ def run(config: EngineConfig, load_timeout_s: float, stale: StaleConfig, server_
     channel = _Channel(pipe)
     vitals = Vitals()
     batches: queue.SimpleQueue[Transcribe | None] = queue.SimpleQueue()
+
+    def give_up(error: LivecaptionError) -> NoReturn:
+        channel.send(LoadFailed(error.message, retry=isinstance(error, OutOfMemory)))
+        os._exit(EXIT_UNUSABLE)
+
     threading.Thread(target=_read, args=(channel, batches), name="pipe-reader", daemon=True).start()
     threading.Thread(target=_beat, args=(channel, vitals), name="heartbeat", daemon=True).start()
     try:
         lifeline.arm_dead_man(load_timeout_s)  # a broken driver may hang
-        config, device = settle_device(config)
+        config, device = loading.settle_device(config)
         lifeline.disarm_dead_man()
         lock.name_device(device)
         wait_for_device(device, stale)
-        load = _prepare(config)
+        load = _prepare(config, load_timeout_s, give_up)
         channel.send(ModelFound())
         lifeline.arm_dead_man(load_timeout_s)
         engine = load()
         lifeline.disarm_dead_man()
     except LivecaptionError as error:
-        channel.send(LoadFailed(error.message, retry=isinstance(error, OutOfMemory)))
-        os._exit(EXIT_UNUSABLE)
+        give_up(error)
     except BaseException as error:
         logger.exception("loading the model failed")
         channel.send(LoadFailed(f"loading the model failed with {type(error).__name__}: {error}"))
@@ -110,71 +113,15 @@ def _fail(error: BaseException) -> NoReturn:
     os._exit(EXIT_FAULT)
 
 
-def settle_device(config: EngineConfig) -> tuple[EngineConfig, str]:
-    """Return the settings with the one device that this process will use, and its name in the lock: see `ipc.locks`.
+def _prepare(
+    config: EngineConfig, load_timeout_s: float, on_lost: Callable[[LivecaptionError], NoReturn]
+) -> Callable[[], Engine]:
+    """Find the model, here or on the machine of a GPU that Ray finds. Return the function that loads the engine."""
+    if gpus_by_ray(config.device) is None:
+        return loading.prepare(config)
+    from livecaption.engine import remote
 
-    Raises:
-        EngineUnusable: there is no such device.
-    """
-    if config.engine == "scripted":
-        return config, "cpu"
-    from livecaption.engine.processor import tune_processor
-
-    tune_processor(config.threads)
-    from livecaption.engine.device import choose_device
-
-    device = choose_device(config.device, config.compute_type)
-    if device.gpu is None:
-        return replace(config, device="cpu"), "cpu"
-    return replace(config, device=f"cuda:{device.index}", threads=1), device.gpu.uuid
-
-
-def _prepare(config: EngineConfig) -> Callable[[], Engine]:
-    """Find the model, and download it if necessary. Return the function that loads the engine and warms it up."""
-    if config.engine == "scripted":
-        from livecaption.engine.scripted import ScriptedEngine
-
-        return lambda: ScriptedEngine(config.model, config.tracks, speakers=config.speakers)
-    from livecaption.engine.models import find_model
-    from livecaption.engine.voices import voices_of
-
-    files = find_model(config.model)
-    voices = voices_of(config)
-
-    def load() -> Engine:
-        from livecaption.engine.translators import with_tracks
-        from livecaption.engine.whisper import load_engine
-
-        engine = load_engine(
-            files,
-            config.device,
-            config.compute_type,
-            config.threads,
-            full_context=config.full_context,
-            voices=voices,
-            calibrates=config.calibrates,
-            is_replacement=config.is_replacement,
-        )
-        return with_tracks(engine, config) if config.tracks else engine
-
-    return load
-
-
-@dataclass(slots=True)
-class Vitals:
-    """Figures that are read after answers and that the heartbeat sends.
-
-    The heartbeat must not ask a GPU itself, because the GPU may hang.
-    """
-
-    device_memory: DeviceMemory | None = None
-    _read_s: float = -math.inf
-
-    def read(self, engine: Engine) -> None:
-        """Ask the device for its memory, unless that was within the last second: it takes the lock of the driver."""
-        now_s = time.monotonic()
-        if now_s - self._read_s >= HEARTBEAT_INTERVAL_S:
-            self.device_memory, self._read_s = engine.device_memory(), now_s
+    return remote.connect(config, load_timeout_s, on_lost)
 
 
 class _Channel:

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+from livecaption.errors import ConfigError
+
+RAY = "ray"
+"""The device that is a GPU of a Ray cluster."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -11,8 +16,8 @@ class EngineConfig:
         engine: `whisper`, or `scripted` (deterministic answers without a model, for tests).
         model: a directory, the name of an installed model package, or a name on the hub with an optional
             `@revision`. Empty: the embedded default. The scripted engine takes its script here.
-        device: `auto`, `cpu`, `cuda`, `cuda:<index>` or `cuda:all` (each GPU). Several devices, separated by commas,
-            get a process each.
+        device: `auto`, `cpu`, `cuda`, `cuda:<index>`, `cuda:all` (each GPU), `ray` (a GPU of a Ray cluster) or
+            `ray:<fraction>` (a share of one). Several devices, separated by commas, get a process each.
         compute_type: `auto` (int8 on the CPU, the fastest accurate one on a GPU) or a type of CTranslate2.
         threads: threads that compute on the CPU. 0: one per core, shared by the processes. On a GPU it is one.
         tracks: languages into which finals are translated; empty: into none.
@@ -39,6 +44,24 @@ class EngineConfig:
     full_context: bool = False
     calibrates: bool = True
     is_replacement: bool = False
+
+
+def gpus_by_ray(device: str) -> float | None:
+    """Return the share of a GPU that Ray is asked for: 1 for `ray`, 0.25 for `ray:0.25`; None for another device.
+
+    Raises:
+        ConfigError: it is no share of one GPU.
+    """
+    name, colon, share = device.partition(":")
+    if name != RAY:
+        return None
+    try:
+        found = float(share) if colon else 1.0
+    except ValueError:
+        found = 0.0
+    if not 0.0 < found <= 1.0:
+        raise ConfigError(f"--device {device}: the share of a GPU is over 0 and at most 1, such as ray:0.25")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

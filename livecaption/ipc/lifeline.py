@@ -58,14 +58,22 @@ def hold(server_pid: int) -> None:
         server_pid: the server's process id, taken in the server. The parent's id taken here may already be another
             process's, if the server has ended.
     """
-    _ignore_stop_signals()
+    ignore_stop_signals()
+    if sys.platform != "win32":
+        # Leave the terminal's foreground group, so that Ctrl+C, Ctrl+\ and a hang-up do not reach this process.
+        os.setsid()
     if Layer.PARENT_WATCH.active:
         threading.Thread(target=_watch_parent, args=(server_pid,), name="parent-watch", daemon=True).start()
-    if sys.platform == "linux" and Layer.PARENT_DEATH_SIGNAL.active:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     # This check must come last, because a server that ended before the signal was armed does not trigger it.
     if Layer.PARENT_CHECK.active and _orphaned(server_pid):
         os._exit(EXIT_ORPHANED)
+
+
+def die_with_parent() -> None:
+    """Let Linux kill this process when the thread that started it has ended."""
+    if sys.platform == "linux" and Layer.PARENT_DEATH_SIGNAL.active:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def arm_dead_man(deadline_s: float) -> None:
@@ -78,15 +86,14 @@ def disarm_dead_man() -> None:
     faulthandler.cancel_dump_traceback_later()
 
 
-def _ignore_stop_signals() -> None:
+def ignore_stop_signals() -> None:
+    """Ignore the signals that ask a server to stop, and let through those that came meanwhile."""
     if sys.platform == "win32":
         ctypes.windll.kernel32.SetConsoleCtrlHandler(None, True)
         return
     stop_signals = {signal.SIGINT, signal.SIGHUP, signal.SIGTERM}
     for number in stop_signals:
         signal.signal(number, signal.SIG_IGN)
-    # Leave the terminal's foreground group, so that Ctrl+C, Ctrl+\ and a hang-up do not reach this process.
-    os.setsid()
     # The server blocked these signals while it started this process, which inherited the mask.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals)
 

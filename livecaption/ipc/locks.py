@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from livecaption.errors import EngineUnusable
-from livecaption.ipc.config import StaleConfig
+from livecaption.ipc.config import RAY, StaleConfig
 
 if sys.platform != "win32":
     import fcntl
@@ -41,8 +41,8 @@ class WorkerIdentity:
     """The content of a worker's lock. It distinguishes the worker from another process that was given its pid.
 
     Attributes:
-        device: `cpu`, or the UUID of a GPU. Empty: not known yet, so it may be any. So may another name, which an
-            earlier version wrote from its settings.
+        device: `cpu`, `ray`, or the UUID of a GPU. Empty: not known yet, so it may be any. So may another name, which
+            an earlier version wrote from its settings.
     """
 
     pid: int
@@ -203,7 +203,7 @@ def _lock(file: int) -> None:
 
 
 def _may_be_on(device: str, identity: WorkerIdentity) -> bool:
-    is_known = identity.device == "cpu" or identity.device.startswith(("GPU-", "MIG-"))
+    is_known = identity.device in ("cpu", RAY) or identity.device.startswith(("GPU-", "MIG-"))
     return not is_known or identity.device == device
 
 

@@ -97,7 +97,9 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """Worker -> server: the model cannot be loaded, and the worker ends. The message is for the operator.
+    """Worker -> server: the model cannot be loaded, or is lost with its machine. The worker ends.
+
+    The message is for the operator.
 
     With `retry`, memory was short: a later start may succeed.
     """

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from livecaption.errors import ConfigError
-from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.config import EngineConfig, gpus_by_ray
 from livecaption.ipc.gpus import device_files
 from livecaption.workers.config import WorkerConfig
 
@@ -48,14 +48,14 @@ def lay_out(engine: EngineConfig, config: WorkerConfig, n_cores: int, n_gpus: in
         n_gpus: GPUs that CUDA shows to it.
 
     Raises:
-        ConfigError: all GPUs are asked for, and there is none.
+        ConfigError: all GPUs are asked for, and there is none; or the share of a GPU is wrong.
     """
     n_on_cpu = config.per_device or (PROCESSES_ON_CPU if engine.engine == "whisper" and n_cores > 1 else 1)
     threads = engine.threads or max(1, n_cores // n_on_cpu)
     engines, more_on_cpu = [], []
     for device in devices(engine.device, n_gpus):
         # `auto` has the threads for the CPU. A process that finds a GPU does not use them.
-        on_gpu = device.startswith("cuda")
+        on_gpu = device.startswith("cuda") or gpus_by_ray(device) is not None
         each = replace(engine, device=device, threads=1 if on_gpu else threads)
         n_at_once = (config.per_device or 1) if on_gpu or (device == "auto" and n_gpus) else n_on_cpu
         engines += [each] * n_at_once

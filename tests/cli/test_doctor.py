@@ -70,6 +70,7 @@ async def test_all_gpus_of_a_machine_without_one_are_no_device() -> None:
 
 def test_a_cpu_is_a_device_and_a_gpu_that_is_not_there_is_none() -> None:
     assert check_device(config(device="cpu")).text == "cpu with int8"
+    assert check_device(config(device="ray:0.5,cpu")).text == "cpu with int8, a GPU of the Ray cluster"
     finding = check_device(config(device="cpu, cuda:9"))
     assert finding.state == "fails"
     assert "No CUDA device" in finding.text

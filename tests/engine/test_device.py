@@ -11,7 +11,7 @@ import pytest
 
 from livecaption.engine import cuda
 from livecaption.engine.device import choose_device, device_memory
-from livecaption.engine.main import settle_device
+from livecaption.engine.loading import settle_device
 from livecaption.errors import EngineUnusable
 from livecaption.ipc import gpus
 from livecaption.ipc.config import EngineConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livecaption.engine.main import EXIT_STOPPED, EXIT_UNUSABLE, Vitals
+from livecaption.engine.main import EXIT_STOPPED, EXIT_UNUSABLE
 from livecaption.ipc import children
 from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.lifeline import EXIT_DEAD_MAN
@@ -28,7 +28,7 @@ from livecaption.ipc.messages import (
     decode,
     encode,
 )
-from livecaption.recognition import DeviceMemory, Hypothesis, TranscriptionOptions, Window
+from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
 from livecaption.workers import spawning
 from tests.support import nan_model
 from tests.support.eventually import eventually
@@ -147,26 +147,6 @@ async def test_a_batch_that_fails_is_answered_and_the_next_one_computed(start: S
     engine.send(batch(2))
     assert engine.receive() == BatchFailed(1, "The script makes this batch fail")
     assert isinstance(engine.receive(), Transcribed)
-
-
-async def test_the_memory_of_a_device_is_asked_for_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU answers tens of batches in a second, and its driver would answer each time."""
-
-    class Gpu:
-        n_asked = 0
-
-        def device_memory(self) -> DeviceMemory:
-            self.n_asked += 1
-            return DeviceMemory(self.n_asked, 9)
-
-    engine, vitals = Gpu(), Vitals()
-    seen = []
-    for now_s in (100.0, 100.2, 100.9, 101.0, 101.5, 200.0):
-        monkeypatch.setattr(time, "monotonic", lambda now_s=now_s: now_s)
-        vitals.read(engine)
-        seen.append(vitals.device_memory.used_bytes)
-    monkeypatch.undo()
-    assert seen == [1, 1, 1, 2, 2, 3]
 
 
 async def test_three_batches_in_a_row_that_fail_end_it(start: Start) -> None:

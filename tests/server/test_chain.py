@@ -96,4 +96,4 @@ def test_a_certificate_that_clients_refuse_is_loaded_with_a_warning(tmp_path: Pa
     assert warnings(begins=timedelta(days=-40)) == f"it expired on {ended:%Y-%m-%d}: clients refuse it"
     assert warnings(begins=timedelta(days=2)).startswith("it is not valid before ")
     assert warnings(is_public=True).startswith("the file has no certificate of its issuer")
-    assert warnings(usage=ExtendedKeyUsageOID.CLIENT_AUTH).startswith("clients may refuse it: ")
+    assert warnings(usages=[ExtendedKeyUsageOID.CLIENT_AUTH]).startswith("clients may refuse it: ")

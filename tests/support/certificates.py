@@ -34,7 +34,7 @@ class Authority:
         *names: str,
         key: Key | None = None,
         begins: timedelta = timedelta(hours=-1),
-        usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+        usages: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.SERVER_AUTH,),
         is_public: bool = False,
     ) -> tuple[bytes, bytes]:
         """Return a certificate for host names or addresses, valid for 30 days, and its key, both as PEM.
@@ -43,13 +43,13 @@ class Authority:
             names: the host names or addresses.
             key: the key; None: a new one.
             begins: the begin of its validity, from now.
-            usage: what it may be used for.
+            usages: what it may be used for.
             is_public: whether it names the place of the authority's own certificate, as those of public ones do.
         """
         key = key or ec.generate_private_key(ec.SECP256R1())
         issued = self._builder(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])]), key, begins)
         issued = issued.add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
-        issued = issued.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        issued = issued.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         if is_public:
             place = x509.UniformResourceIdentifier("http://authority.example/ca.cer")
             access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, place)

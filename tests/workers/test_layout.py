@@ -19,6 +19,8 @@ from tests.support.cases import for_each
         ("cuda:0, cpu", 2, ["cuda:0", "cuda:0", "cpu", "cpu"]),
         ("cuda:all", 0, ["cuda:0", "cuda:1", "cuda:2"]),
         ("cuda:all, cpu", 1, ["cuda:0", "cuda:1", "cuda:2", "cpu"]),
+        ("ray", 0, ["ray"]),
+        ("ray:0.25, ray", 2, ["ray:0.25", "ray:0.25", "ray", "ray"]),
     ],
 )
 def test_each_device_has_its_processes(device: str, per_device: int, expected: list[str]) -> None:
@@ -35,6 +37,12 @@ def test_all_gpus_of_a_machine_without_one_are_refused(device: str) -> None:
         lay_out(EngineConfig(device=device), WorkerConfig(), n_cores=8, n_gpus=0)
 
 
+@for_each("device", ["ray:", "ray:0", "ray:-1", "ray:2", "ray:nan", "ray:one"])
+def test_a_share_of_a_gpu_that_is_none_is_refused(device: str) -> None:
+    with pytest.raises(ConfigError, match=f"--device {device}: the share of a GPU is over 0 and at most 1"):
+        lay_out(EngineConfig(device=device), WorkerConfig(), n_cores=8, n_gpus=0)
+
+
 @for_each(("threads", "per_device", "expected"), [(0, 1, 8), (0, 2, 4), (0, 3, 2), (0, 99, 1), (6, 2, 6)])
 def test_processes_on_one_cpu_share_its_cores_by_default(threads: int, per_device: int, expected: int) -> None:
     layout = lay_out(EngineConfig(threads=threads), WorkerConfig(per_device=per_device), n_cores=8, n_gpus=0)
@@ -48,6 +56,7 @@ def test_processes_on_one_cpu_share_its_cores_by_default(threads: int, per_devic
         (EngineConfig(device="cpu"), 1, [1]),
         (EngineConfig(device="cuda:0"), 8, [1]),
         (EngineConfig(device="cuda", threads=6), 8, [1]),
+        (EngineConfig("scripted", device="ray"), 8, [1]),
         (EngineConfig("scripted"), 8, [8]),
     ],
 )
