@@ -143,6 +143,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("tls-self-signed", "server", "tls_self_signed", "serve https with a certificate that the server makes"),
     ),
     "limits": (
+        Option("processes", "server", "processes", "server processes that share the port, the store and the load", "N"),
         Option(
             "max-streams",
             "server",
@@ -344,8 +345,10 @@ def _check(config: Config) -> None:
     server = config.server
     if not 0 <= server.port <= 65535:
         raise ConfigError("--port must be from 0 to 65535")
-    if server.max_streams is not None and server.max_streams < 1:
-        raise ConfigError("--max-streams must be at least 1")
+    if server.processes > 1 and config.delivery.sinks:
+        raise ConfigError("--sinks needs --processes 1: each would send the captions")
+    if server.max_streams is not None and server.max_streams < server.processes:
+        raise ConfigError("--max-streams must be at least 1" + (", for each process" if server.processes > 1 else ""))
     if server.max_upload_mb < 1:
         raise ConfigError("--max-upload must be at least 1")
     if server.max_readers < 0:

@@ -46,6 +46,8 @@ SETTINGS = {
 }
 """Frozen dataclasses that `config` composes; they import errors and each other only."""
 
+SERVER_PURE = ("access.py", "attempts.py", "forwarded.py", "merging.py", "origins.py", "process_state.py")
+
 PURE = [
     path
     for path in MODULES
@@ -69,7 +71,7 @@ PURE = [
     in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
     or path.parts[1] == "keys.py"
     or path.parts[1:3] in (("delivery", name) for name in ("lines.py", "outgoing.py", "services.py", "obs_messages.py"))
-    or path.parts[1:3] in (("server", name) for name in ("access.py", "attempts.py", "forwarded.py", "origins.py"))
+    or path.parts[1:3] in (("server", name) for name in SERVER_PURE)
     or (path.parts[1:3] in (("server", "openai"), ("server", "deepgram")) and path.name != "handlers.py")
 ]
 IO_PACKAGES = {
@@ -163,6 +165,14 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/store/postgresql/presence.py": "tests/store/postgresql/test_ownership.py",
     "livecaption/store/postgresql/writer.py": "tests/store/postgresql/test_store.py",
     "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
+    **{
+        f"livecaption/server/{name}.py": "tests/processes/test_several.py"
+        for name in ("child", "parent", "siblings", "handover", "elsewhere")
+    },
+    "livecaption/server/loop_watch.py": "tests/processes/test_monitoring.py",
+    "livecaption/store/keeper.py": "tests/store/test_shared.py",
+    "livecaption/store/neighbours.py": "tests/store/test_shared.py",
+    "livecaption/store/owners.py": "tests/store/test_shared.py",
     "livecaption/errors.py": "types; tested wherever they are raised",
 }
 

@@ -24,7 +24,7 @@ import livecaption
 from livecaption.cli import build_parser, health
 from livecaption.config import VARIABLES
 from livecaption.live.config import SocketLimits
-from livecaption.server import lifecycle, listening
+from livecaption.server import listening, loop_watch
 from livecaption.server.config import HttpLimits, ServerConfig
 
 ROOT = Path(__file__).parent.parent
@@ -104,7 +104,7 @@ def test_the_unit_exposes_little(installed_unit: Path) -> None:
 def test_the_unit_reloads_and_is_watched() -> None:
     assert (settings("Type"), settings("ExecReload")) == (["notify"], ["kill -HUP $MAINPID"])
     [watchdog_s] = settings("WatchdogSec")
-    assert int(watchdog_s) > 2 * lifecycle.BLOCKED_AFTER_S  # the stacks of a blocked loop are logged before
+    assert int(watchdog_s) > 2 * loop_watch.BLOCKED_AFTER_S  # the stacks of a blocked loop are logged before
 
 
 def test_the_unit_has_descriptors_for_all_readers() -> None:

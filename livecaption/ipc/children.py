@@ -17,6 +17,7 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.context import SpawnProcess
 
 from livecaption.ipc import lifeline, logs
+from livecaption.ipc.config import LogConfig
 from livecaption.ipc.job_object import join_job
 from livecaption.ipc.layers import Layer
 
@@ -29,8 +30,14 @@ A process that takes longer hangs in a driver.
 _started: set[SpawnProcess] = set()
 
 
-def start(name: str, module: str, *arguments: object) -> SpawnProcess:
+def start(name: str, module: str, *arguments: object, log: LogConfig | None = None) -> SpawnProcess:
     """Start a process that ends together with this one and calls `run(*arguments)` of a module.
+
+    Args:
+        name: for the log.
+        module: has `run`.
+        arguments: what can be pickled, and sockets, which the process gets too.
+        log: the settings of its log; None: those of this process.
 
     Raises:
         RuntimeError: the calling thread runs no event loop.
@@ -38,8 +45,10 @@ def start(name: str, module: str, *arguments: object) -> SpawnProcess:
     """
     asyncio.get_running_loop()
     join_job()
+    settings = log or logs.of_children()
+    # No daemon in the sense of multiprocessing, whose daemons cannot start processes. The exit hook below is enough.
     process = get_context("spawn").Process(
-        target=lifeline.run_child, args=(os.getpid(), logs.of_children(), module, arguments), name=name, daemon=True
+        target=lifeline.run_child, args=(os.getpid(), settings, module, arguments), name=name, daemon=False
     )
     with _signals_blocked():
         process.start()

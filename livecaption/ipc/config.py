@@ -85,8 +85,10 @@ class LogConfig:
         level: the lowest level that is logged: debug, info, warning or error.
         format: `text`, or `json`: one JSON object for each line.
         access: log a line for each request and each WebSocket, at the level info.
+        process: the number of the process among several, which its lines have; 0: there is one, or it is the parent.
     """
 
     level: str = "info"
     format: str = "text"
     access: bool = False
+    process: int = 0

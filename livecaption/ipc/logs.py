@@ -21,6 +21,8 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
 """Levels from the highest on, and their priorities in the journal: sd-daemon(3)."""
 TEXT = "%(levelname)s %(name)s: %(message)s"
+TEXT_OF_ONE = "%(levelname)s %(name)s[{}]: %(message)s"
+"""The same of one process of several, by its number."""
 DETAILS = ("method", "route", "status", "bytes", "ms", "host", "origin", "key")
 """Fields that a line may have besides its subject: the `extra` of its record."""
 
@@ -101,6 +103,10 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """Writes one JSON object for each line, in ASCII, also with a traceback."""
 
+    def __init__(self, process: int = 0) -> None:
+        super().__init__()
+        self._process = process
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -110,6 +116,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "process": OWN if record.processName == "MainProcess" else record.processName,
+            **({"number": self._process} if self._process else {}),
             "pid": record.process,
             **fields_of(record),
         }
@@ -136,9 +143,10 @@ class JournalFormatter(logging.Formatter):
 def formatter(config: LogConfig, *, in_journal: bool) -> logging.Formatter:
     """Return the formatter of these settings. The journal has a time of its own, so text for it has none."""
     if config.format == "json":
-        lines: logging.Formatter = JsonFormatter()
+        lines: logging.Formatter = JsonFormatter(config.process)
     else:
-        lines = TextFormatter(TEXT if in_journal else f"%(asctime)s {TEXT}")
+        text = TEXT_OF_ONE.format(config.process) if config.process else TEXT
+        lines = TextFormatter(text if in_journal else f"%(asctime)s {text}")
     return JournalFormatter(lines) if in_journal else lines
 
 

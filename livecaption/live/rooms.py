@@ -6,7 +6,7 @@ in memory. A session without a room is a room of its own, in which no other part
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -47,6 +47,8 @@ class Rooms:
 
     Attributes:
         news: wakes sinks that wait for a room to be made, or for a part of it to begin.
+        changed: called with the name of a room in which a part begins here, or that was changed here.
+        is_elsewhere: returns whether somebody speaks in the room of this name in another process of the server.
     """
 
     def __init__(self, sessions: SessionRegistry, store: Store | None) -> None:
@@ -55,6 +57,8 @@ class Rooms:
         self._rooms: dict[str, Room] = {}  # by `_key`, or by the id of a session of its own; the oldest first
         self.news = News()
         self._closed = False
+        self.changed: Callable[[str], None] = lambda _: None
+        self.is_elsewhere: Callable[[str], Awaitable[bool]] = _nowhere
 
     @property
     def closed(self) -> bool:
@@ -84,9 +88,14 @@ class Rooms:
         Raises:
             Unauthorized: `wrong_token`.
             InvalidMessage: the room exists, and is not private as it should be.
+            WrongState: `room_taken`: somebody speaks in it in another process.
             Unavailable: as many rooms wait for their first part as the server keeps.
             StoreFailed: the store cannot be read.
         """
+        if await self.is_elsewhere(claim.name):
+            raise WrongState(
+                "somebody speaks in this room, at another process: name it in the address (?room=)", code="room_taken"
+            )
         is_full = prepares and await self._n_waiting() >= MAX_UNUSED_ROOMS
         room = await self._known(claim.name)
         if room is None and is_full:
@@ -163,6 +172,7 @@ class Rooms:
         if self._store is not None:
             with room.used():
                 await written(partial(self._store.put_room, room.about))
+        self.changed(room.about.name)
 
     def end(self, session: LiveSession) -> None:
         """End the room of this session, if it has one and this is its newest part."""
@@ -192,6 +202,17 @@ class Rooms:
                 session.hub.rename(title)
         for room in self._rooms.values():
             room.rename(session_id, title)
+
+    def has(self, name: str) -> bool:
+        """Return True if somebody speaks in the room of this name here, or it is nowhere else."""
+        return self.speaker_in(name) is not None or (self._store is None and _key(name) in self._rooms)
+
+    def let_go(self, name: str) -> None:
+        """End the feeds of readers of a room that another process has changed or has now, and forget what it was."""
+        room = self._rooms.get(_key(name))
+        if room is not None and room.speaker is None:
+            del self._rooms[_key(name)]
+            room.close()
 
     def close(self) -> None:
         """End the feeds of all readers, because the server stops."""
@@ -241,6 +262,7 @@ class Rooms:
             room.begin_event()
         self._keep(room)
         self._write(room)
+        self.changed(room.about.name)
         return room.about.event
 
     def _keep(self, room: Room) -> None:
@@ -288,6 +310,10 @@ class Rooms:
             return None
         finals = await self._store.finals(part.id)
         return await asyncio.to_thread(_snapshot, part, record.names, finals)
+
+
+async def _nowhere(name: str) -> bool:
+    return False
 
 
 def _key(name: str) -> str:

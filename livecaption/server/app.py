@@ -2,21 +2,16 @@
 
 import asyncio
 import logging
-import os
-import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 
 from aiohttp import hdrs, web
 
 from livecaption.config import Config, is_on_this_machine
 from livecaption.decoding.pool import DecoderPool
-from livecaption.delivery import destination
-from livecaption.delivery.destination import Destination
 from livecaption.delivery.sinks import Sinks
 from livecaption.errors import LivecaptionError
 from livecaption.live.connection import Connection
@@ -33,6 +28,14 @@ from livecaption.server import auth, cors, delivered, descriptors, http, links, 
 from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
+from livecaption.server.elsewhere import (
+    given_to_one_with_room,
+    given_to_owner,
+    gone,
+    handover_of,
+    siblings_of,
+    to_the_owner,
+)
 from livecaption.server.exports import Exports
 from livecaption.server.followed import FOLLOWED, Followed
 from livecaption.server.keys import KEYS, Keys
@@ -40,7 +43,6 @@ from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
 from livecaption.server.protocols import AT_OWN_PORT, handlers_of, refusals_in_shape, routes_of
 from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
-from livecaption.settings import read_toml
 from livecaption.store.opening import store_of
 from livecaption.workers.pool import WorkerPool
 
@@ -79,8 +81,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     config = config or Config()
     if routes is None:
         routes = routes_of(config.server.spoken_protocols)
-    destinations = _destinations(config.delivery.sinks)
-    app = web.Application(middlewares=[http.errors_as_json, refusals_in_shape], client_max_size=64 * 1024)
+    destinations = sinks.destinations_of(config.delivery.sinks)
+    app = web.Application(middlewares=[http.errors_as_json, refusals_in_shape, to_the_owner], client_max_size=64 * 1024)
     # Sessions wait for a worker as long as for a publisher.
     hold_s = config.server.resume_window_s
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
@@ -124,6 +126,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         recordings=recordings,
         store=store,
         takeover=takeover,
+        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms),
+        handover=handover_of(config.server.process),
     )
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
@@ -150,27 +154,13 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app.cleanup_ctx.append(_interrupted_sessions)
     app.cleanup_ctx.append(_sinks)
     app.cleanup_ctx.append(_watch_loop)
+    app.cleanup_ctx.append(_siblings)
     app.cleanup_ctx.append(_watch_keys)
     app.on_shutdown.append(drain)
     # This logger would log the subprotocols of a client that offers only unknown ones, and thereby its token.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     logging.getLogger("aiohttp.server").addFilter(WITHOUT_REQUESTS)
     return app
-
-
-def _destinations(name: str) -> dict[tuple[str, str], Destination]:
-    """Read the file of sinks; without a name, there are none.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    if not name:
-        return {}
-    file = Path(name)
-    found = destination.parse(read_toml(file), name)
-    if os.name == "posix" and file.stat().st_mode & stat.S_IROTH:
-        logger.warning("all users of this machine can read %s, which has secrets: chmod 600 %s", name, name)
-    return found
 
 
 def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractRouteDef]:
@@ -253,6 +243,8 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         key = auth.check_access(request, route.shown_keys(handshake))
         account = None if key is None else request.app[KEYS].accounts.of(key)
         dialect = route.accept(handshake, services.config.endpointing)
+        if await given_to_owner(request, dialect.claimed or dialect.claimed_room):
+            return gone()
         claimed = _claimed_session(services, dialect)
         if claimed is not None:
             services.sessions.check_loaded()
@@ -265,6 +257,8 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
             else:
                 services.sessions.check_admission()
     except LivecaptionError as error:
+        if await given_to_one_with_room(request, error):
+            return gone()
         services.sessions.refused[error.code] += 1
         http.log_refusal(request, error)
         return http.answer(route.refusal(error, handshake.id))
@@ -326,6 +320,17 @@ async def _sinks(app: web.Application) -> AsyncIterator[None]:
     await app[SERVICES].sinks.start()
     yield
     await app[SERVICES].sinks.close()
+
+
+async def _siblings(app: web.Application) -> AsyncIterator[None]:
+    siblings, handover = app[SERVICES].siblings, app[SERVICES].handover
+    if siblings is None or handover is None:
+        yield
+        return
+    await siblings.open()
+    yield
+    handover.close()
+    await siblings.close()
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:

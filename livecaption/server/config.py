@@ -44,6 +44,21 @@ class HttpLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """The place of one process among those of a server. No user sets it: `parent` gives one to each.
+
+    Attributes:
+        number: its number, from 1 on.
+        n: how many there are.
+        directory: where the processes have the sockets by which they reach each other.
+    """
+
+    number: int
+    n: int
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The settings of the server.
 
@@ -65,6 +80,7 @@ class ServerConfig:
         public_url: address under which people reach the page; empty: the one that they have used.
         tls_cert, tls_key: PEM files; browsers allow the microphone only with https or on localhost.
         tls_self_signed: serve https with a certificate that the server makes and keeps.
+        processes: processes that serve the address together, each with inference processes of its own: see `parent`.
         max_streams: streams at a time; one more is refused with 503. None: as many as get their finals in time.
         max_readers: readers at a time, of all sessions together; one more is refused with 503. Each takes 24 KiB
             (measured), so the default number takes 120 MiB. The limit is lower if descriptors are few (`descriptors`).
@@ -75,6 +91,7 @@ class ServerConfig:
         insecure: allow listening beyond loopback without a token. Anyone may then stream and see figures. Transcripts
             are listed, searched and deleted from this machine only: see `auth.check_operations`.
         http: the time-outs of clients over HTTP.
+        process: the place of this process; None: it is the only one, or the parent.
     """
 
     host: str = "127.0.0.1"
@@ -94,6 +111,7 @@ class ServerConfig:
     tls_cert: str = ""
     tls_key: str = ""
     tls_self_signed: bool = False
+    processes: int = 1
     max_streams: int | None = None
     max_readers: int = 5000
     max_upload_mb: int = 200
@@ -101,10 +119,13 @@ class ServerConfig:
     resume_window_s: float = 60.0
     insecure: bool = False
     http: HttpLimits = field(default_factory=HttpLimits)
+    process: Place | None = None
 
     def __post_init__(self) -> None:
         if self.public_url and page_url(self.public_url) is None:
             raise ConfigError("public_url must be an address such as https://captions.example.org/hall")
+        if not 1 <= self.processes <= 64:
+            raise ConfigError("processes must be from 1 to 64")
         self._check_access()
         self._check_own_ports()
         normal = {"allowed_hosts": _normal_host, "allowed_origins": normal_origin, "allowed_frames": normal_origin}

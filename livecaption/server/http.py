@@ -17,14 +17,14 @@ from livecaption.events import PROTOCOL_VERSION
 from livecaption.ipc import logs
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import HttpAnswer
-from livecaption.server import auth, cors, forwarded, links
+from livecaption.server import auth, cors, forwarded, links, merging
 from livecaption.server.config import ServerConfig
+from livecaption.server.elsewhere import takes_streams
 from livecaption.server.logs import Refusals, route_of
-from livecaption.server.metrics import CONTENT_TYPE
+from livecaption.server.metrics import CONTENT_TYPE, exposition_of
 from livecaption.server.origins import host_name, origin_of
 from livecaption.server.services import METRICS, SERVICES
 from livecaption.wire import from_plain
-from livecaption.workers.pool import PoolState
 
 
 def static_directory(package: Path) -> Path:
@@ -101,14 +101,15 @@ async def healthz(_: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """`GET /readyz`: 200 if a new stream would be accepted, else 503 with the reason."""
+    """`GET /readyz`: 200 if a process would accept a new stream, else 503 with the reason of this one."""
+    services = request.app[SERVICES]
+    if takes_streams(services) or (services.siblings is not None and await services.siblings.first_that("ready")):
+        return web.json_response({"state": "ready"})
     try:
-        request.app[SERVICES].sessions.check_admission()
+        services.sessions.check_admission()
     except LivecaptionError as error:
         return error_response(error, state=error.code)
-    if request.app[SERVICES].pool.state is PoolState.RECOVERING:
-        return web.json_response({"state": "recovering"}, status=503, headers={hdrs.RETRY_AFTER: "1"})
-    return web.json_response({"state": "ready"})
+    return web.json_response({"state": "recovering"}, status=503, headers={hdrs.RETRY_AFTER: "1"})
 
 
 async def info(request: web.Request) -> web.Response:
@@ -156,13 +157,24 @@ async def sessions_page(_: web.Request) -> web.FileResponse:
 async def stats(request: web.Request) -> web.Response:
     """`GET /v1/stats`: the figures of `metrics` as JSON, with the latencies of the last minute."""
     auth.check_access(request)
-    return web.json_response(request.app[METRICS].snapshot())
+    siblings = request.app[SERVICES].siblings
+    if siblings is None:
+        return web.json_response(request.app[METRICS].snapshot())
+    found = await siblings.ask("stats")
+    processes = {str(number): found.get(number) for number in siblings.numbers}
+    return web.json_response({**merging.one_of(list(found.values())), "processes": processes})
 
 
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: the figures in the text format of Prometheus."""
     auth.check_access(request)
-    return web.Response(body=await request.app[METRICS].exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    siblings = request.app[SERVICES].siblings
+    if siblings is None:
+        body = await request.app[METRICS].exposition()
+    else:
+        found = await siblings.ask("metrics")
+        body = await exposition_of(merging.labelled(found) + merging.up(siblings.numbers, found))
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 def error_response(error: LivecaptionError, **fields: object) -> web.Response:

@@ -14,12 +14,10 @@ import gc
 import logging
 import os
 import signal
-import sys
-import threading
-import time
+import socket
 from asyncio import selector_events, sslproto
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -29,12 +27,13 @@ from livecaption.config import VARIABLES, Config
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
 from livecaption.ipc import children, logs
 from livecaption.live.logs import RateLimited
-from livecaption.server import descriptors, listening, tls
+from livecaption.server import descriptors, listening, parent, tls
 from livecaption.server.app import build_app, drain
 from livecaption.server.config import ServerConfig
 from livecaption.server.keys import KEYS
-from livecaption.server.listening import Listener
+from livecaption.server.listening import Handed, Listener
 from livecaption.server.logs import AccessLog, access_logger, refused_accept
+from livecaption.server.loop_watch import dump_stacks_when_asked, watch_loop
 from livecaption.server.reloading import Reloading
 from livecaption.server.request_heads import Runner
 from livecaption.server.services import METRICS, SERVICES
@@ -42,7 +41,7 @@ from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager, inherited_sockets
 from livecaption.settings import unknown_variables
 from livecaption.store.config import StoreConfig
-from livecaption.workers.pool import PoolState, WorkerPool
+from livecaption.workers.pool import PoolState
 
 EXIT_STOPPED = 0
 EXIT_CANNOT_START = 3
@@ -57,20 +56,22 @@ READ_BYTES = 4 * 1024
 6.3 ms). Less would cost large messages more turns."""
 LINGERING_S = 1.0
 """Time that an unused request body is read after the response, so that the response arrives (aiohttp: 10 s)."""
-TURN_INTERVAL_S = 1.0
-MAX_LAG_S = 1.0
-"""Lag of the loop above which systemd is not notified that the server is alive."""
-BLOCKED_AFTER_S = 5.0
-"""Time without a turn of the loop after which the stacks of all threads are written to stderr."""
-EXTEND_START_US = 10_000_000
 COLLECTOR_THRESHOLD = 700
 """New objects for which the garbage collector runs: Python's default. `__main__` sets a higher one for the start."""
 
 logger = logging.getLogger("livecaption")
 
 
-def run(config: Config, signals: SignalInbox) -> NoReturn:
+def run(
+    config: Config, signals: SignalInbox, handed: Handed | None = None, manager: ServiceManager | None = None
+) -> NoReturn:
     """Serve until a signal, then end the process.
+
+    Args:
+        config: the settings. With `processes`, and without a place among them, this process is the parent.
+        signals: receives the signals.
+        handed: the sockets of the parent, if there is one.
+        manager: the parent as a service manager; None: systemd, if it has started this process.
 
     Exit code 0: stopped in order. 3: the model, the port, the store of transcripts, the certificate or the file of keys
     cannot be used. 70: a bug of livecaption, or a stop that took too long or lost captions. 128 + n: forced by a second
@@ -79,14 +80,17 @@ def run(config: Config, signals: SignalInbox) -> NoReturn:
     logs.configure(config.log)
     logging.getLogger("asyncio").addFilter(RateLimited(refused_accept))
     faulthandler.enable()
-    if unknown := unknown_variables(os.environ, VARIABLES):
+    if handed is None and (unknown := unknown_variables(os.environ, VARIABLES)):
         logger.warning("ignored, because no setting has this name: %s", ", ".join(unknown))
     _raise_descriptor_limit(config.server)
     _read_little_at_a_time()
-    manager = ServiceManager(os.environ)
+    manager = manager or ServiceManager(os.environ)
     try:
         with asyncio.Runner() as runner:
-            status = runner.run(_serve(config, signals, manager))
+            if config.server.processes > 1 and config.server.process is None:
+                status = runner.run(parent.serve(config, signals, manager))
+            else:
+                status = runner.run(_serve(config, signals, manager, handed))
     finally:
         children.kill_all()
     # An ordinary exit would free all objects first, which takes 30 ms on an idle machine and 500 ms on a busy one.
@@ -117,14 +121,15 @@ async def running_server(config: Config) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) -> int:
+async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager, handed: Handed | None) -> int:
     try:
         # Do this before anything is started, so that an error leaves nothing to stop.
         secured = tls.of(config)
-        if given := inherited_sockets(os.environ):
+        given: list[socket.socket] = []
+        if handed is None and (given := inherited_sockets(os.environ)):
             config = replace(config, server=listening.with_address_of(given, config.server))
         runner = _runner(config)
-        listener = Listener.bind(config.server, given)
+        listener = Listener(handed.sockets, own=handed.own) if handed else Listener.bind(config.server, given)
     except (OSError, ConfigError) as error:
         logger.error("%s", listening.why_not(error, config.server))
         return EXIT_CANNOT_START
@@ -137,14 +142,12 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         reloading.add("tokens", runner.app[KEYS].reload)
     stop = _Stop(runner, reloading)
     signals.attach(asyncio.get_running_loop(), stop)
-    _dump_stacks_when_asked(pool)
+    dump_stacks_when_asked(pool.dump_stacks)
     try:
-        logger.info("listening on %s", " and ".join(await listener.listen(runner, secured)))
-        listening.log_protocols(config.server)
-        listening.log_addresses(runner)
-        listening.warn_of_weak_token(config.server)
-        logger.info("%s", config.store.description)
-        watch = asyncio.ensure_future(_watch_loop(manager, pool))
+        await listener.listen(runner, secured)
+        if handed is None:
+            listening.log_start(listener, config.server, config.store, secured=secured)
+        watch = asyncio.ensure_future(watch_loop(manager, lambda: pool.state is PoolState.LOADING))
         renewal = [asyncio.ensure_future(secured.keep_valid())] if secured else []
         stop.at_failure_of(*pool.tasks, watch, *renewal)
         await _first(pool.wait_until_loaded(), stop.asked)
@@ -263,62 +266,6 @@ def _runner(config: Config) -> web.AppRunner:
         access_log=access_logger if config.log.access else None,
         access_log_class=AccessLog,
     )
-
-
-async def _watch_loop(manager: ServiceManager, pool: WorkerPool) -> None:
-    """Notify systemd while the loop runs in time. If it is blocked, write all stacks to stderr."""
-    interval_s = min(TURN_INTERVAL_S, manager.watchdog_s / 2) if manager.watchdog_s else TURN_INTERVAL_S
-    with _stacks_without_a_turn() as turned:
-        while True:
-            turned.set()
-            began_s = time.monotonic()
-            await asyncio.sleep(interval_s)
-            lag_s = time.monotonic() - began_s - interval_s
-            if lag_s > MAX_LAG_S:
-                logger.warning("the event loop was blocked, or this process stopped, for %.1f s", lag_s)
-            elif pool.state is PoolState.LOADING:
-                manager.notify(EXTEND_TIMEOUT_USEC=EXTEND_START_US)
-            elif manager.watchdog_s:
-                manager.notify(WATCHDOG=1)
-
-
-@contextmanager
-def _stacks_without_a_turn() -> Iterator[threading.Event]:
-    """Write all stacks to stderr, once, if the event is not set for `BLOCKED_AFTER_S`.
-
-    A thread does this, although it cannot run while C code holds the interpreter's lock. The alternative
-    `faulthandler.dump_traceback_later` reads the stacks of running threads without the lock. With it, one of 42 servers
-    that were stopped by SIGSTOP for 6 s crashed when it continued.
-    """
-    turned, ended = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        while not ended.is_set():
-            if not turned.wait(BLOCKED_AFTER_S):
-                # Write the stacks first: if the loop is blocked in a log call, this thread cannot log.
-                faulthandler.dump_traceback()
-                logger.warning("the event loop is blocked, or this process was stopped; see the stacks above")
-                turned.wait()
-            turned.clear()
-
-    watcher = threading.Thread(target=watch, name="loop watch", daemon=True)
-    watcher.start()
-    try:
-        yield turned
-    finally:
-        ended.set()
-        turned.set()
-        watcher.join()
-
-
-def _dump_stacks_when_asked(pool: WorkerPool) -> None:
-    """On SIGUSR1, write the stacks of all threads of this process and of the workers to stderr."""
-    if sys.platform != "win32":
-        loop = asyncio.get_running_loop()
-        # The loop's own handlers are not used, because they would take the wake-up descriptor from the stop signals.
-        signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(pool.dump_stacks))
-        # faulthandler runs before that handler, so this process's stacks are written even if the loop is blocked.
-        faulthandler.register(signal.SIGUSR1, chain=True)
 
 
 async def _first(*awaitables: Awaitable[Any]) -> None:

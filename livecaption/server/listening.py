@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from aiohttp import web
 from livecaption.config import check_access, is_on_this_machine
 from livecaption.errors import ConfigError
 from livecaption.server import links, wyoming
-from livecaption.server.addresses import Endpoint, interfaces, own_urls
+from livecaption.server.addresses import Endpoint, Listening, interfaces, own_urls
 from livecaption.server.config import MIN_TOKEN_CHARACTERS, UNIX, ServerConfig
 from livecaption.server.services import OWN_PORTS, SERVICES
 from livecaption.server.tls import Tls
+from livecaption.store.config import StoreConfig
 
 BACKLOG = 128
 """Connections that the kernel holds while the loop is busy."""
@@ -42,6 +43,14 @@ REASONS = {
 """The errors of `bind`, in plainer words than those of the system."""
 
 logger = logging.getLogger("livecaption")
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """The listening sockets of a parent, which its processes share: those of HTTP, and those of other protocols."""
+
+    sockets: list[socket.socket]
+    own: dict[str, list[socket.socket]]
 
 
 class Listener:
@@ -92,10 +101,12 @@ class Listener:
     async def listen(self, runner: web.AppRunner, secured: Tls | None) -> list[str]:
         """Start the application with its workers, and listen. Return the addresses for this machine."""
         listening = runner.app[links.LISTENING]
-        listening.scheme = "https" if secured else "http"
+        listening.scheme = scheme(secured)
         listening.endpoints = endpoints(self.sockets)
         await runner.setup()
         assert runner.server is not None  # because of `setup`
+        if (handover := runner.app[SERVICES].handover) is not None:
+            handover.open(runner.server)
         handshake_timeout_s = runner.app[SERVICES].config.server.http.keepalive_timeout_s
         over_tcp = self.own.get(WYOMING, [])
         over_http = [bound for sockets in (self.sockets, *self.own.values()) for bound in sockets]
@@ -114,8 +125,12 @@ class Listener:
         served = partial(wyoming.serve, runner.app)
         self._servers += [await asyncio.start_server(served, sock=bound, backlog=BACKLOG) for bound in over_tcp]
         runner.app[OWN_PORTS].update({bound.getsockname()[1]: name for name in self.own for bound in self.own[name]})
+        return self.urls(listening.scheme)
+
+    def urls(self, of: str) -> list[str]:
+        """Return the addresses for this machine, with this scheme."""
         unix = [host for host in map(host_of, self.sockets) if host.startswith(UNIX)]
-        return own_urls(listening.scheme, listening.endpoints, interfaces()) + unix
+        return own_urls(of, endpoints(self.sockets), interfaces()) + unix
 
     def close(self) -> None:
         """Accept no more connections."""
@@ -129,6 +144,11 @@ class Listener:
         for sockets in (self.sockets, *self.own.values()):
             for bound in sockets:
                 bound.close()
+
+
+def scheme(secured: Tls | None) -> str:
+    """Return the scheme of the server's addresses."""
+    return "https" if secured else "http"
 
 
 def with_address_of(given: Sequence[socket.socket], server: ServerConfig) -> ServerConfig:
@@ -166,15 +186,18 @@ def endpoints(sockets: Sequence[socket.socket]) -> list[Endpoint]:
     return found
 
 
-def log_addresses(runner: web.AppRunner) -> None:
-    """Log the addresses for people at other machines: `0.0.0.0` is none that a browser opens."""
-    addresses = runner.app[links.LISTENING].urls()
-    public = runner.app[SERVICES].config.server.public_page
-    if public or addresses:
-        logger.info("other machines open %s", public or ", ".join(addresses))
+def log_start(listener: Listener, server: ServerConfig, store: StoreConfig, *, secured: Tls | None) -> None:
+    """Log the addresses, for people at other machines too; what clients may speak there; and what is kept."""
+    logger.info("listening on %s", " and ".join(listener.urls(scheme(secured))))
+    _log_protocols(server)
+    addresses = Listening(endpoints(listener.sockets), scheme(secured)).urls()  # `0.0.0.0` is none that a browser opens
+    if server.public_page or addresses:
+        logger.info("other machines open %s", server.public_page or ", ".join(addresses))
+    warn_of_weak_token(server)
+    logger.info("%s", store.description)
 
 
-def log_protocols(server: ServerConfig) -> None:
+def _log_protocols(server: ServerConfig) -> None:
     """Log what clients may speak, and at which ports of their own. Requests of another protocol get 404."""
     ports = {"wyoming": server.wyoming_port, "vosk": server.vosk_port, "whisperlive": server.whisperlive_port}
     at = [f"{name} at port {port}" for name, port in ports.items() if port]

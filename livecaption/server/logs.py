@@ -45,6 +45,8 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Log one line. Called in the task of the request."""
+        if "handed over" in request:
+            return  # another process answers it, and logs it
         details: dict[str, object] = {
             "method": request.method if request.method in hdrs.METH_ALL else "-",
             "route": route_of(request) or "-",

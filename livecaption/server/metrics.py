@@ -39,6 +39,7 @@ from livecaption.server.figures import (
     as_json,
 )
 from livecaption.server.keys import Keys
+from livecaption.server.merging import Families
 from livecaption.store.store import Store
 from livecaption.workers.pool import PoolState, WorkerPool
 
@@ -125,6 +126,18 @@ class Metrics(Collector):
         """Return all figures in the text format of Prometheus, see `CONTENT_TYPE`."""
         # Read the figures in the loop, which owns them. Format them in a thread, because that takes twice as long.
         return await asyncio.to_thread(_as_text, list(self._registry.collect()))
+
+    def families(self) -> Families:
+        """Return all figures as families of Prometheus that can be written as JSON."""
+        return [
+            {
+                "name": metric.name,
+                "type": metric.type,
+                "help": metric.documentation,
+                "samples": [[sample.name, sample.labels, sample.value] for sample in metric.samples],
+            }
+            for metric in self._registry.collect()
+        ]
 
     def snapshot(self) -> dict[str, Any]:
         """Return the figures for `/v1/stats`: counts since the start, and percentiles of the last minute."""
@@ -247,6 +260,18 @@ class _Collected(Collector):
 
     def collect(self) -> list[Metric]:
         return self._families
+
+
+async def exposition_of(families: Families) -> bytes:
+    """Return these families in the text format of Prometheus, see `CONTENT_TYPE`."""
+    return await asyncio.to_thread(_as_text, [_metric(family) for family in families])
+
+
+def _metric(family: dict[str, Any]) -> Metric:
+    metric = Metric(family["name"], family["help"], family["type"])
+    for name, labels, value in family["samples"]:
+        metric.add_sample(name, labels, value)
+    return metric
 
 
 def _as_text(families: list[Metric]) -> bytes:

@@ -35,6 +35,9 @@ send signals twice."""
 FORCE_TIMEOUT_S = 0.2
 """Time that the loop may take for a forced stop before the thread ends the process."""
 
+ORPHANED = 86
+"""The exit status of a process whose parent is gone, as in `ipc.lifeline`, whose imports would be too slow here."""
+
 if sys.platform == "win32":
     HANG_UP = None
     STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
@@ -55,8 +58,9 @@ class Response(Enum):
 class Escalation:
     """Decides the response to each signal of a sequence. Pure."""
 
-    def __init__(self, *, hang_up_reloads: bool = False) -> None:
+    def __init__(self, *, hang_up_reloads: bool = False, min_gap_s: float = MIN_GAP_S) -> None:
         self._hang_up_reloads = hang_up_reloads
+        self._min_gap_s = min_gap_s
         self._first_s: float | None = None
         self._forced = False
 
@@ -68,7 +72,7 @@ class Escalation:
             self._first_s = now_s
             return Response.STOP
         # A hang-up never escalates, because the shell, the kernel and systemd may each send one.
-        if self._forced or number == HANG_UP or now_s - self._first_s < MIN_GAP_S:
+        if self._forced or number == HANG_UP or now_s - self._first_s < self._min_gap_s:
             return Response.NOTHING
         self._forced = True
         return Response.FORCE
@@ -105,9 +109,9 @@ def is_service(environ: Mapping[str, str]) -> bool:
 class SignalInbox:
     """Receives the stop signals from the start of the program."""
 
-    def __init__(self, numbers: socket.socket) -> None:
+    def __init__(self, numbers: socket.socket, escalation: Escalation) -> None:
         self._numbers = numbers
-        self._escalation = Escalation(hang_up_reloads=is_service(os.environ))
+        self._escalation = escalation
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Stoppable | None = None
 
@@ -122,7 +126,12 @@ class SignalInbox:
             # `nohup` starts its program with hang-ups ignored; leave that so.
             if number != HANG_UP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _leave_it_to_the_thread)
-        inbox = cls(numbers)
+        return cls.listening(numbers, Escalation(hang_up_reloads=is_service(os.environ)))
+
+    @classmethod
+    def listening(cls, numbers: socket.socket, escalation: Escalation) -> "SignalInbox":
+        """Return an inbox that gets the signals as bytes from this socket. The process ends with the socket's peer."""
+        inbox = cls(numbers, escalation)
         threading.Thread(target=inbox._listen, name="signals", daemon=True).start()
         return inbox
 
@@ -137,11 +146,14 @@ class SignalInbox:
             if deadline_s is not None:
                 self._numbers.settimeout(max(0.001, deadline_s - time.monotonic()))
             try:
-                number = self._numbers.recv(1)[0]
+                received = self._numbers.recv(1)
             except TimeoutError:
                 assert self._server is not None  # it set the deadline
                 self._server.exit_now(forced)
                 return
+            if not received:
+                os._exit(ORPHANED)
+            number = received[0]
             if number not in STOP_SIGNALS:
                 continue  # the signal has another handler
             now_s = time.monotonic()

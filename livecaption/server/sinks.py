@@ -1,9 +1,14 @@
 """Handlers for the sinks of a room or session: attach, state, detach. No answer has an address or a password."""
 
+import logging
+import os
+import stat
 from dataclasses import asdict
+from pathlib import Path
 
 from aiohttp import web
 
+from livecaption.delivery import destination
 from livecaption.delivery.destination import Destination, check_sink_name
 from livecaption.delivery.sources import Key, RoomSource, SessionSource, Source, room_key, session_key
 from livecaption.ipc import logs
@@ -13,6 +18,9 @@ from livecaption.recognition import logged_id
 from livecaption.server import auth
 from livecaption.server.http import body_of
 from livecaption.server.services import SERVICES
+from livecaption.settings import read_toml
+
+logger = logging.getLogger(__name__)
 
 
 async def sinks(request: web.Request) -> web.Response:
@@ -81,3 +89,18 @@ def _source(request: web.Request) -> Source:
 
 def _session(request: web.Request) -> LiveSession:
     return request.app[SERVICES].sessions.find(request.match_info["session"])
+
+
+def destinations_of(name: str) -> dict[tuple[str, str], Destination]:
+    """Read the file of sinks; without a name, there are none.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if not name:
+        return {}
+    file = Path(name)
+    found = destination.parse(read_toml(file), name)
+    if os.name == "posix" and file.stat().st_mode & stat.S_IROTH:
+        logger.warning("all users of this machine can read %s, which has secrets: chmod 600 %s", name, name)
+    return found

@@ -7,6 +7,7 @@ Sockets that systemd has opened are those of sd_listen_fds(3).
 import os
 import socket
 from collections.abc import MutableMapping
+from contextlib import suppress
 
 from livecaption.errors import ConfigError
 
@@ -34,15 +35,15 @@ class ServiceManager:
     def notify(self, **values: str | int) -> None:
         """Send `NAME=value` lines, such as READY=1, without blocking. Lines that systemd does not accept are lost."""
         self.is_ready = self.is_ready or "READY" in values
-        if not self._address:
-            return
-        lines = "\n".join(f"{name}={value}" for name, value in values.items())
-        try:
+        # The server works without notifications.
+        with suppress(OSError):
+            self._send("\n".join(f"{name}={value}" for name, value in values.items()))
+
+    def _send(self, lines: str) -> None:
+        if self._address:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
                 datagrams.setblocking(False)
                 datagrams.sendto(lines.encode(), self._address)
-        except OSError:
-            pass  # the server works without notifications
 
 
 def inherited_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:

@@ -8,6 +8,7 @@ One file of SQLite:
 
     transcripts  the store for the event loop      schema  tables, and their migration
     database     a file: read, write, purge        writer  the only thread that writes
+    shared       a file that processes of one server share; their parent is its keeper
     ownership    one server has the store          backup  copies of a store in use, and back
 
     begin, append, end -> queue -> writer: all waiting statements in one transaction -> written

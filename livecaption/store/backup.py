@@ -241,7 +241,7 @@ def _restore_rooms(copy: Database, store: Database) -> None:
 
 def _restore_session(copy: Database, number: int, store: Database) -> None:
     """Add a session of the copy. If the store has one of this id, nothing changes."""
-    columns = _columns(copy, "session", without=("number", "room", "event", "state", "n_finals"))
+    columns = _columns(copy, "session", without=("number", "room", "event", "state", "n_finals", "owner"))
     values = copy.execute(f"SELECT {columns} FROM session WHERE number = ?", (number,)).fetchone()
     state, event, room = copy.execute(
         "SELECT iif(state = 'open', 'interrupted', state), event, "

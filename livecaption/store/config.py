@@ -15,16 +15,33 @@ KEEP_DAYS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """Data that one process needs to share the file with the others of its server. No user sets it.
+
+    Attributes:
+        owner: the id of the process, which no other has or had.
+        directory: where the processes have the sockets by which they ask each other for sessions.
+        expires: whether this process deletes old transcripts, which one of them does.
+    """
+
+    owner: str
+    directory: str
+    expires: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoreConfig:
     """Path and retention time of the store.
 
     Attributes:
         path: the database file, or the address of a database of PostgreSQL; `none`: nothing is kept.
         keep_days: days after its end when a transcript is deleted; 0: never.
+        sharing: None: the file is for this process alone, or a database keeps the transcripts.
     """
 
     path: str = NOWHERE
     keep_days: float = 0.0
+    sharing: Sharing | None = None
 
     def __post_init__(self) -> None:
         if not self.path:

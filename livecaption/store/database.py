@@ -43,9 +43,17 @@ class Database:
         path: the file. None: a temporary one without a name, which goes with the connection.
         merged_pages: pages of the index that are merged in one step of a deletion.
         immutable: whether nobody can write the file. Only then it is read without a lock and without its log.
+        busy_timeout_s: how long to wait for the lock of another program.
     """
 
-    def __init__(self, path: Path | None, merged_pages: int = MERGED_PAGES, *, immutable: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        merged_pages: int = MERGED_PAGES,
+        *,
+        immutable: bool = False,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
         """Open the file.
 
         Raises:
@@ -55,7 +63,7 @@ class Database:
             # It is not created here, because a file that somebody removed must not come back empty and readable by all.
             f"{path.absolute().as_uri()}?{'immutable=1' if immutable else 'mode=rw'}" if path else "",
             uri=True,
-            timeout=BUSY_TIMEOUT_S,
+            timeout=busy_timeout_s,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -102,12 +110,16 @@ class Database:
         n_left_out = 0
         with self.transaction():
             self.check_in_place()  # only now: the file may have been moved while this waited for the lock
-            for statement in statements:
+            for statement in self.allowed(statements):
                 try:
                     self.execute(*statement)
                 except UNWRITABLE:
                     n_left_out += 1
         return n_left_out
+
+    def allowed(self, statements: Sequence[Statement]) -> Sequence[Statement]:
+        """Return the statements that this process may execute: all, where it has the file for itself."""
+        return statements
 
     def delete(self, session_id: str) -> Iterator[bool]:
         """Delete a session for good, in steps. The first step yields whether there was one."""
@@ -187,6 +199,21 @@ class Database:
     def session(self, session_id: str) -> SessionRecord | None:
         row = self.execute(f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE id = ?", (session_id,)).fetchone()
         return rows.session_from_row(row) if row else None
+
+    def resumption(self, session_id: str) -> Resumption | None:
+        """Return the data that a session goes on with; None: it cannot go on."""
+        row = self.execute(
+            "SELECT start, resume_token_hash, reader_token_hash FROM resumption "
+            "WHERE session = (SELECT number FROM session WHERE id = ?)",
+            (session_id,),
+        ).fetchone()
+        return Resumption(*row) if row else None
+
+    def owner(self, session_id: str) -> str | None:
+        """Return the process that has a session, of those that share the file; None: none of them."""
+        row = self.execute("SELECT owner FROM session WHERE id = ?", (session_id,)).fetchone()
+        owner: str | None = row[0] if row else None
+        return owner
 
     def room(self, name: str) -> RoomRecord | None:
         """Return the room of this name, in which case does not count unless an earlier version has made several."""
@@ -298,13 +325,14 @@ class Database:
         )
         return frozenset(session_id for (session_id,) in found)
 
-    def interrupted(self) -> list[InterruptedSession]:
-        """Return the sessions that can go on, the oldest first."""
+    def interrupted(self, owner: str | None = None) -> list[InterruptedSession]:
+        """Return the sessions that can go on and that this process has, or none of several, the oldest first."""
         found = self.execute(
             "SELECT start, resume_token_hash, reader_token_hash, generation, interrupted_at_ms, checkpoint_ms, "
             f"shift_ms, {rows.SESSION_COLUMNS} "
             "FROM resumption JOIN session ON session.number = resumption.session "
-            "WHERE state = 'interrupted' ORDER BY number"
+            "WHERE state = 'interrupted' AND owner IS ? ORDER BY number",
+            (owner,),
         ).fetchall()
         sessions = []
         for (

@@ -2,6 +2,8 @@
 
 from livecaption.errors import ConfigError
 from livecaption.store.config import NOWHERE, StoreConfig
+from livecaption.store.keeper import Keeper
+from livecaption.store.shared import SharedTranscripts
 from livecaption.store.store import Store
 from livecaption.store.transcripts import TranscriptStore
 
@@ -14,6 +16,8 @@ def store_of(config: StoreConfig) -> Store | None:
     """
     if config.path == NOWHERE:
         return None
+    if config.sharing is not None:
+        return SharedTranscripts(config, config.sharing)
     if not config.is_postgresql:
         return TranscriptStore(config)
     try:
@@ -22,3 +26,8 @@ def store_of(config: StoreConfig) -> Store | None:
     except ModuleNotFoundError as error:
         raise ConfigError(f"--store {config.place} needs {error.name}: pip install 'asyncpg>=0.30'") from None
     return PostgresqlStore(config)
+
+
+def keeper_of(config: StoreConfig) -> Keeper | None:
+    """Return the keeper of a file that several processes are to share; None: they need none."""
+    return None if config.path == NOWHERE or config.is_postgresql else Keeper(config)

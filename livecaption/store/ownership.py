@@ -33,6 +33,7 @@ def acquire(path: Path) -> sqlite3.Connection:
                 migrate(database)
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
+                database.execute("UPDATE session SET owner = NULL WHERE owner IS NOT NULL")
                 # Before any of their events is sent, because event numbers of two generations must differ.
                 database.execute(
                     "UPDATE resumption "

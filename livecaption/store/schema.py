@@ -150,6 +150,11 @@ MIGRATIONS = (
         PRIMARY KEY (session, speaker)
     ) STRICT, WITHOUT ROWID;
     """,
+    # 12: the process that has the session, of those that share the file, or NULL.
+    """
+    ALTER TABLE session ADD COLUMN owner TEXT;
+    CREATE INDEX session_owner ON session (owner) WHERE owner IS NOT NULL;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -69,9 +69,9 @@ class TranscriptStore:
         except RuntimeError:
             advice = f"{NO_HOME}, or --store to a file or none"
             raise StoreUnusable(f"cannot keep transcripts in {self._path}: {advice}") from None
-        self._lock = await asyncio.to_thread(acquire, self._path)
+        await asyncio.to_thread(self._take)
         self._writer = Writer(
-            self._path,
+            self._open_to_write,
             written=partial(self._call, self._held.note_written),
             closed=partial(self._call, self._closed.set_result),
             retry_s=self._retry_s,
@@ -90,7 +90,21 @@ class TranscriptStore:
         await asyncio.wait({self._loop.run_in_executor(self._reading, self._close_reader)}, timeout=CLOSE_TIMEOUT_S)
         self._reading.shutdown(wait=False, cancel_futures=True)
         if done:  # otherwise the thread still writes
-            self._lock.close()
+            self._leave()
+
+    def _take(self) -> None:
+        """Take the file for this process.
+
+        Raises:
+            StoreUnusable: another server has it, or it cannot be used.
+        """
+        self._lock = acquire(self._path)
+
+    def _leave(self) -> None:
+        self._lock.close()
+
+    def _open_to_write(self) -> Database:
+        return Database(self._path)
 
     @property
     def figures(self) -> StoreFigures:
@@ -107,7 +121,7 @@ class TranscriptStore:
     # Writing
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
-        self._submit(rows.begin(session), written)
+        self._submit(rows.begin(session), written, session.id)
 
     def append(
         self,
@@ -121,25 +135,25 @@ class TranscriptStore:
         checkpoint_shift_ms: int = 0,
     ) -> None:
         checkpoint = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms, checkpoint_shift_ms)]
-        self._submit([rows.append(session_id, final, seq, shift_ms), *checkpoint], written)
+        self._submit([rows.append(session_id, final, seq, shift_ms), *checkpoint], written, session_id)
 
     def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
-        self._submit([rows.translate(session_id, translation, seq)], written)
+        self._submit([rows.translate(session_id, translation, seq)], written, session_id)
 
     def name_speaker(self, session_id: SessionId, named: SpeakerNamed, written: Callable[[], None]) -> None:
-        self._submit([rows.name_speaker(session_id, named)], written)
+        self._submit([rows.name_speaker(session_id, named)], written, session_id)
 
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
-        self._submit([rows.checkpoint(session_id, checkpoint_ms, shift_ms)], ignore)
+        self._submit([rows.checkpoint(session_id, checkpoint_ms, shift_ms)], ignore, session_id)
 
     def reopen(self, session_id: SessionId) -> None:
-        self._submit(rows.reopen(session_id), ignore)
+        self._submit(rows.reopen(session_id), ignore, session_id)
 
     def give_up(self, session_id: SessionId) -> None:
-        self._submit(rows.end(session_id, 0), ignore)
+        self._submit(rows.end(session_id, 0), ignore, session_id)
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
-        self._submit(rows.end(session_id, duration_ms), written)
+        self._submit(rows.end(session_id, duration_ms), written, session_id)
 
     def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
         self._submit(rows.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms()), written)
@@ -150,7 +164,10 @@ class TranscriptStore:
     async def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
         return await self._do(lambda database: database.rename(session_id, title, names))
 
-    def _submit(self, statements: list[Statement], written: Callable[[], None]) -> None:
+    def _submit(
+        self, statements: list[Statement], written: Callable[[], None], session_id: SessionId | None = None
+    ) -> None:
+        """Queue statements, which are about this session."""
         if self._writer.submit(*statements):
             self._held.add(len(statements), written)
         else:

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 
 from livecaption.store.database import Database
 from livecaption.store.rows import Statement
@@ -27,7 +26,7 @@ class Writer:
     """The thread that writes. `start` starts it, `close` ends it. It calls the callbacks.
 
     Args:
-        path: the database file.
+        opened: opens the database file.
         written: called with the number of statements, since the start, that nobody must wait for any more.
         closed: called at the end of the thread, with the number of statements that were not written.
         retry_s: the time from a failure to the next try.
@@ -36,19 +35,19 @@ class Writer:
 
     def __init__(
         self,
-        path: Path,
+        opened: Callable[[], Database],
         written: Callable[[int], None],
         closed: Callable[[int], None],
         *,
         retry_s: float = RETRY_S,
         max_waiting: int = MAX_WAITING,
     ) -> None:
-        self._path = path
+        self._opened = opened
         self._retry_s = retry_s
         self._max_waiting = max_waiting
         self._written = written
         self._closed = closed
-        self._database = Database(path)
+        self._database = opened()
         self._waiting: deque[Statement] = deque()
         self._chores: deque[tuple[Chore, Callable[[bool | sqlite3.Error], None]]] = deque()
         self._changed = threading.Condition()
@@ -123,7 +122,7 @@ class Writer:
                 if self.failing:
                     # Somebody may have repaired or restored the file.
                     self._database.close()
-                    self._database = Database(self._path)
+                    self._database = self._opened()
                 n_left_out = self._database.write(batch)
             except sqlite3.Error as error:
                 self._fail(error)

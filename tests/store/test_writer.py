@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ class Notes:
 @contextmanager
 def writing(path: Path, retry_s: float = RETRY_S) -> Iterator[tuple[Writer, Notes]]:
     notes = Notes()
-    started = Writer(path, notes.note_written, notes.note_closed, retry_s=retry_s)
+    started = Writer(partial(Database, path), notes.note_written, notes.note_closed, retry_s=retry_s)
     started.start()
     yield started, notes
     started.close()
@@ -87,7 +88,7 @@ def wait_for_failures(of: Writer, n: int) -> None:
 
 def test_all_that_waits_is_written_in_order_in_few_transactions(path: Path) -> None:
     notes = Notes()
-    unstarted = Writer(path, notes.note_written, notes.note_closed)
+    unstarted = Writer(partial(Database, path), notes.note_written, notes.note_closed)
     submit_session(unstarted, 500)
     unstarted.start()
     notes.until(lambda: bool(notes.written))
@@ -129,7 +130,7 @@ def test_entries_that_wait_for_a_broken_database_are_bounded_and_the_rest_counte
     path: Path,
 ) -> None:
     notes = Notes()
-    unstarted = Writer(path, notes.note_written, notes.note_closed, max_waiting=10)
+    unstarted = Writer(partial(Database, path), notes.note_written, notes.note_closed, max_waiting=10)
     submit_session(unstarted, 12)
     assert (unstarted.n_waiting, unstarted.n_lost) == (10, 3)
     unstarted.start()

@@ -1,0 +1,106 @@
+"""Requests for what another process of this server has: a session, a room where somebody speaks, a free slot.
+
+A session lives in one process, and so does a room while a part of it runs. A client that comes to another one is handed
+over: see `handover`. Where that process does not answer, this one takes the session over, as after its death.
+"""
+
+from functools import partial
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from livecaption.errors import LivecaptionError
+from livecaption.live.rooms import Rooms
+from livecaption.server.config import Place
+from livecaption.server.handover import HANDED, Handover
+from livecaption.server.metrics import Metrics
+from livecaption.server.services import SERVICES, Services
+from livecaption.server.siblings import Siblings
+from livecaption.workers.pool import PoolState
+
+CHANGED = "changed"
+"""The message that a room is to be read again."""
+OTHERS_MAY_HAVE_ROOM = ("overloaded", "loading", "failed")
+"""Codes of refusals of a stream with which another process may accept it."""
+
+
+def siblings_of(place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms) -> Siblings | None:
+    """Return the other processes, with what this one answers them; None: this is the only one."""
+    if place is None:
+        return None
+
+    async def is_elsewhere(name: str) -> bool:
+        return not rooms.has(name) and await siblings.first_that("has", name) is not None
+
+    siblings = Siblings(
+        place,
+        {
+            "stats": lambda _: figures.snapshot(),
+            "metrics": lambda _: figures.families(),
+            "ready": lambda _: takes_streams(app[SERVICES]),
+            "has": partial(_has, app),
+            CHANGED: rooms.let_go,
+        },
+    )
+    rooms.changed = partial(siblings.tell, CHANGED)
+    rooms.is_elsewhere = is_elsewhere
+    return siblings
+
+
+def handover_of(place: Place | None) -> Handover | None:
+    """Return what hands connections over; None: this is the only process."""
+    return None if place is None else Handover(place)
+
+
+def takes_streams(services: Services) -> bool:
+    """Return whether this process would accept a new stream."""
+    try:
+        services.sessions.check_admission()
+    except LivecaptionError:
+        return False
+    return services.pool.state is not PoolState.RECOVERING
+
+
+async def given_to_one_with_room(request: web.Request, error: LivecaptionError) -> bool:
+    """Give a publisher that was refused to a process that would accept it. Return False if there is none."""
+    services = request.app[SERVICES]
+    if services.siblings is None or error.code not in OTHERS_MAY_HAVE_ROOM or HANDED in request.headers:
+        return False
+    return await _give(request, services, await services.siblings.first_that("ready"))
+
+
+async def given_to_owner(request: web.Request, name: str) -> bool:
+    """Give a client to the process that has the session or room of this name. Return False if it is this or none."""
+    services = request.app[SERVICES]
+    if not name or services.siblings is None or HANDED in request.headers or _has(request.app, name):
+        return False
+    return await _give(request, services, await services.siblings.first_that("has", name))
+
+
+@web.middleware
+async def to_the_owner(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give requests about a session or room to the process that has it."""
+    about = request.match_info.get("session") or request.match_info.get("room") or ""
+    if await given_to_owner(request, about):
+        return gone()
+    return await handler(request)
+
+
+def gone() -> web.Response:
+    """Return the response to a request that was handed over. Nobody receives it."""
+    return web.Response(status=204)
+
+
+async def _give(request: web.Request, services: Services, number: int | None) -> bool:
+    if number is None or services.handover is None:
+        return False
+    request["handed over"] = True
+    if await services.handover.give(request, number):
+        return True
+    del request["handed over"]
+    return False
+
+
+def _has(app: web.Application, name: str) -> bool:
+    services = app[SERVICES]
+    return services.sessions.known(name) is not None or services.rooms.has(name)

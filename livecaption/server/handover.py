@@ -1,0 +1,113 @@
+"""Hand a client's connection over to another process of this server: the one that has what the client asks for.
+
+    request here ─> whose session or room? who has a slot? ─> the process that has it
+    descriptor of the connection, and the request as it came ─> there, as if the client had connected there
+
+Nothing passes through this process from then on. Only connections without TLS can be handed over, because the state of
+TLS is in the memory of one process.
+"""
+
+import array
+import asyncio
+import logging
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from aiohttp import hdrs, web
+
+from livecaption.server.config import Place
+
+HANDED = "X-Livecaption-Handed-Over"
+"""The header of a request that came from another process. It is not handed over again."""
+MAX_HEAD_BYTES = 180_000
+"""The largest request that is handed over, in one message of the socket. Bodies of these paths are at most 64 KB."""
+LEFT_OUT = {name.lower().encode() for name in (hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.EXPECT, HANDED)}
+
+logger = logging.getLogger(__name__)
+
+
+class Handover:
+    """The connections that come from other processes, and go there. Used by the event loop."""
+
+    def __init__(self, place: Place) -> None:
+        self._directory = Path(place.directory)
+        self._number = place.number
+        self._socket: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self, server: web.Server) -> None:
+        """Take connections of other processes from now on. `server` serves them.
+
+        Raises:
+            OSError: the socket cannot be made.
+        """
+        path = self._path(self._number)
+        path.unlink(missing_ok=True)  # of a process that was killed
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        bound.setblocking(False)
+        bound.bind(str(path))
+        self._socket, self._server = bound, server
+        asyncio.get_running_loop().add_reader(bound, self._receive, bound)
+
+    def close(self) -> None:
+        """Take no more connections."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+
+    async def give(self, request: web.Request, number: int) -> bool:
+        """Give the connection of a request to a process. Return False if it cannot have it.
+
+        After that the response that the handler returns reaches nobody.
+        """
+        transport = request.transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None or HANDED in request.headers:
+            return False
+        body = await request.read() if request.can_read_body else b""
+        connection = transport.get_extra_info("socket")
+        message = _head(request, len(body)) + body
+        descriptors = array.array("i", [connection.fileno()])
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                sender.sendmsg(
+                    [message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)], 0, str(self._path(number))
+                )
+        except OSError:
+            return False
+        # This closes the descriptor of this process, and not the connection, which the other one has.
+        transport.abort()
+        return True
+
+    def _receive(self, bound: socket.socket) -> None:
+        try:
+            message, descriptors, *_ = socket.recv_fds(bound, MAX_HEAD_BYTES, 1)
+        except OSError:
+            return
+        for descriptor in descriptors:
+            task = asyncio.ensure_future(self._serve(socket.socket(fileno=descriptor), message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket, message: bytes) -> None:
+        connection.setblocking(False)
+        with suppress(OSError):
+            _, protocol = await asyncio.get_running_loop().connect_accepted_socket(self._server, connection)
+            protocol.data_received(message)
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{number}.connections"
+
+
+def _head(request: web.Request, n_bytes: int) -> bytes:
+    """Return the beginning of the request as it came, with its body in one piece."""
+    headers: Iterable[tuple[bytes, bytes]] = [
+        *(header for header in request.raw_headers if header[0].lower() not in LEFT_OUT),
+        (HANDED.encode(), b"1"),
+        *([(hdrs.CONTENT_LENGTH.encode(), str(n_bytes).encode())] if n_bytes else []),
+    ]
+    version = f"HTTP/{request.version.major}.{request.version.minor}"
+    line = f"{request.method} {request.message.path} {version}\r\n".encode("utf-8", "surrogateescape")
+    return line + b"".join(name + b": " + value + b"\r\n" for name, value in headers) + b"\r\n"

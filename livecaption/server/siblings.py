@@ -1,0 +1,102 @@
+"""The other processes of this server. They ask each other for what only one of them has, over Unix sockets.
+
+Each process answers at a socket in the directory that the parent has made, where only this user gets.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from livecaption.server.config import Place
+
+TIMEOUT_S = 1.0
+"""Time in s in which another process answers. Longer: figures come later where a process hangs. Shorter: a process that
+is only busy counts as missing."""
+
+logger = logging.getLogger(__name__)
+
+Answers = Mapping[str, Callable[[str], Any]]
+
+
+class Siblings:
+    """The processes of this server, apart from this one. Used by the event loop.
+
+    Args:
+        place: the place of this process.
+        answers: answer a question about something, by its name. Each answer can be written as JSON.
+    """
+
+    def __init__(self, place: Place, answers: Answers) -> None:
+        self.number = place.number
+        self.numbers = range(1, place.n + 1)
+        self._directory = Path(place.directory)
+        self._answers = answers
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Answer the others from now on."""
+        app = web.Application()
+        app.router.add_get("/{question}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        path = self._path(self.number)
+        path.unlink(missing_ok=True)  # of a process that was killed
+        await web.UnixSite(self._runner, str(path)).start()
+        self._http = {
+            number: aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._path(number))))
+            for number in self.numbers
+            if number != self.number
+        }
+
+    async def close(self) -> None:
+        for http in self._http.values():
+            await http.close()
+        await self._runner.cleanup()
+
+    async def ask(self, question: str, about: str = "") -> dict[int, Any]:
+        """Return the answers of all processes to a question about this, by their numbers.
+
+        Those that do not answer in time are left out.
+        """
+        others = [number for number in self.numbers if number != self.number]
+        answers = await asyncio.gather(*(self._ask(number, question, about) for number in others))
+        found = {self.number: self._answers[question](about), **dict(zip(others, answers, strict=True))}
+        return {number: found[number] for number in self.numbers if found[number] is not None}
+
+    async def first_that(self, question: str, about: str = "") -> int | None:
+        """Return the number of another process that answers with yes; None: there is none."""
+        found = await self.ask(question, about)
+        return next((number for number, answer in found.items() if answer and number != self.number), None)
+
+    def tell(self, question: str, about: str) -> None:
+        """Ask the others without waiting for what they answer."""
+        for number in self.numbers:
+            if number != self.number:
+                task = asyncio.ensure_future(self._ask(number, question, about))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, number: int, question: str, about: str) -> Any:
+        with suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError, RuntimeError):  # closed
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                self._http[number].get(f"http://localhost/{question}", params={"about": about}) as response,
+            ):
+                return await response.json()
+        logger.debug("process %d does not answer", number)
+        return None
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        answer = self._answers.get(request.match_info["question"])
+        if answer is None:
+            return web.Response(status=404)
+        return web.json_response(answer(request.query.get("about", "")))
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{number}.socket"

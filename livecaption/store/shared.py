@@ -1,0 +1,171 @@
+"""The store in one SQLite file that the processes of one server share. Their parent has the lock: see `keeper`.
+
+Each session has an owner, the process that has it. Before each transaction the owners are compared, so what a process
+writes of a session that has moved on changes nothing, and the process lets the session go.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from livecaption.errors import StoreUnusable, Unavailable
+from livecaption.recognition import SessionId
+from livecaption.store import owners, rows
+from livecaption.store.config import Sharing, StoreConfig
+from livecaption.store.database import Database
+from livecaption.store.held import MAX_HOLD_S, ignore
+from livecaption.store.neighbours import Neighbours
+from livecaption.store.rows import InterruptedSession, NewSession, Resumption, Statement
+from livecaption.store.store import RETRY_S
+from livecaption.store.transcripts import TranscriptStore
+
+BUSY_TIMEOUT_S = 2.0
+"""Wait in s for the transactions of the other processes. Longer: a stop could wait for it. Shorter: more failures to
+write where the disk is slow."""
+TAKEN_RETRY_AFTER_S = 1.0
+
+
+class _Entry(NamedTuple):
+    """A statement about a session of this process."""
+
+    sql: str
+    values: tuple[Any, ...]
+    session_id: SessionId
+
+
+class _Database(Database):
+    """The file, of which a process writes only what is about its own sessions.
+
+    Args:
+        owner: the process.
+        lost: called before the transaction is over with a session that it does not have any more, and whether another
+            process has it.
+    """
+
+    def __init__(self, path: Path, owner: str, lost: Callable[[SessionId, bool], None]) -> None:
+        super().__init__(path, busy_timeout_s=BUSY_TIMEOUT_S)
+        self._owner = owner
+        self._lost = lost
+
+    def allowed(self, statements: Sequence[Any]) -> Sequence[Statement]:
+        ids = {entry.session_id for entry in statements if isinstance(entry, _Entry)}
+        found = {
+            session_id: self.execute("SELECT owner FROM session WHERE id = ?", (session_id,)).fetchone()
+            for session_id in ids
+        }
+        # One that is not there begins in this transaction, or was deleted.
+        lost = {session_id for session_id, row in found.items() if row is not None and row[0] != self._owner}
+        for session_id in lost:
+            self._lost(session_id, found[session_id][0] is not None)
+        return [
+            (entry.sql, entry.values) if isinstance(entry, _Entry) else entry
+            for entry in statements
+            if not (isinstance(entry, _Entry) and entry.session_id in lost)
+        ]
+
+
+class SharedTranscripts(TranscriptStore):
+    """A store in one SQLite file, which the processes of one server share; see `store.Store`."""
+
+    def __init__(
+        self, config: StoreConfig, sharing: Sharing, *, max_hold_s: float = MAX_HOLD_S, retry_s: float = RETRY_S
+    ) -> None:
+        super().__init__(config, max_hold_s=max_hold_s, retry_s=retry_s)
+        self._owner = sharing.owner
+        self._expires = sharing.expires
+        self._neighbours = Neighbours(Path(sharing.directory), sharing.owner, self._note_asked)
+        self._own: set[str] = set()
+        self._askers: dict[str, str] = {}  # the processes that want to have some of them
+        self._on_asked: Callable[[SessionId], None] = lambda _: None
+        self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
+
+    async def open(self) -> None:
+        try:
+            self._neighbours.open()
+        except OSError as error:
+            raise StoreUnusable(f"no socket for the other processes: {error.strerror}") from None
+        await super().open()
+
+    async def close(self) -> None:
+        await super().close()
+        self._neighbours.close()
+
+    def _take(self) -> None:
+        pass  # the parent has the file
+
+    def _leave(self) -> None:
+        pass
+
+    def _open_to_write(self) -> Database:
+        return _Database(self._path, self._owner, partial(self._call, self._note_lost))
+
+    async def _expire(self) -> None:
+        if self._expires:
+            await super()._expire()
+
+    # Writing
+
+    def begin(self, session: NewSession, written: Callable[[], None]) -> None:
+        self._own.add(session.id)
+        self._submit([*rows.begin(session), owners.own(session.id, self._owner)], written, session.id)
+
+    def _submit(
+        self, statements: list[Statement], written: Callable[[], None], session_id: SessionId | None = None
+    ) -> None:
+        if session_id is not None:
+            statements = [_Entry(*statement, session_id) for statement in statements]  # type: ignore[misc]
+        super()._submit(statements, written)
+
+    # Sessions of other processes
+
+    def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
+        self._on_asked, self._on_lost = asked, lost
+
+    async def take(self, session_id: SessionId) -> InterruptedSession | None:
+        former = await self._read(lambda database: database.owner(session_id))
+        if former not in (None, self._owner):
+            await self._neighbours.ask_for(session_id, former)
+
+        def take(database: Database) -> Iterator[bool]:
+            with database.transaction():
+                taking, noting = owners.take(session_id, self._owner, former, _now_ms())
+                is_taken = database.execute(*taking).rowcount > 0
+                if is_taken:
+                    database.execute(*noting)
+            yield is_taken
+
+        is_taken = await self._do(take)
+        taken = {each.record.id: each for each in await self.interrupted()} if is_taken else {}
+        if session_id not in taken:
+            raise Unavailable("another process has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
+        self._own.add(session_id)
+        return taken[session_id]
+
+    def release(self, session_id: SessionId) -> None:
+        asker = self._askers.pop(session_id, None)
+        done = ignore if asker is None else partial(self._neighbours.note_released, session_id, asker)
+        self._submit(owners.release(session_id, self._owner, _now_ms()), done, session_id)
+        self._own.discard(session_id)
+
+    async def resumption(self, session_id: str) -> Resumption | None:
+        return await self._read(lambda database: database.resumption(session_id))
+
+    async def interrupted(self) -> list[InterruptedSession]:
+        found = await self._read(lambda database: database.interrupted(self._owner))
+        self._own.update(each.record.id for each in found)
+        return found
+
+    def _note_asked(self, session_id: str, by: str) -> None:
+        self._askers[session_id] = by
+        self._on_asked(SessionId(session_id))
+
+    def _note_lost(self, session_id: SessionId, is_owned: bool) -> None:
+        if session_id in self._own:
+            self._own.discard(session_id)
+            self._on_lost(session_id, is_owned)
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)

@@ -1,0 +1,157 @@
+"""Several processes with one port: `livecaption serve --processes N`. Whichever of them ends, no word is lost."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from livecaption.client import StreamEvent, transcribe
+from livecaption.events import End, Partial, Ready
+from livecaption.store.rows import SessionState
+from tests.support.eventually import eventually
+from tests.support.postgresql import Cluster
+from tests.support.processes import assert_clean_end, serving
+from tests.support.restarts import SETTINGS, TALK, assert_same_utterances, captioned, finals_of, paced
+from tests.support.siblings import get, pids, process_of_stream, stats, texts_read
+from tests.support.stored import session_state, stored_texts
+from tests.support.streaming import speaking
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+
+
+def stored(path: Path, session: str) -> list[tuple[int, str]]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(
+            "SELECT utterance, text FROM final JOIN session ON session.number = final.session WHERE id = ? "
+            "ORDER BY utterance",
+            (session,),
+        ).fetchall()
+
+
+def state_of(path: Path, session: str) -> SessionState:
+    with closing(sqlite3.connect(path)) as database:
+        return SessionState(database.execute("SELECT state FROM session WHERE id = ?", (session,)).fetchone()[0])
+
+
+async def test_one_port_answers_from_all_processes_and_each_answers_for_all(tmp_path: Path) -> None:
+    store = tmp_path / "transcripts.db"
+    async with serving("--processes=2", "--access-log", f"--store={store}") as server:
+        url = await server.ready()
+
+        async def both_have_answered() -> None:
+            while not all(f"livecaption.access[{number}]: GET /healthz" in server.output for number in (1, 2)):
+                await asyncio.gather(*(get(url, "healthz") for _ in range(8)))
+
+        async with asyncio.timeout(30):
+            await both_have_answered()
+        assert await get(url, "readyz") == (200, '{"state": "ready"}')
+        figures = await stats(url)
+        assert list(figures["processes"]) == ["1", "2"]
+        assert len(figures["workers"]) == 2
+        _, exposition = await get(url, "metrics")
+        for number in (1, 2):
+            assert f'livecaption_streams{{process="{number}"}} 0.0' in exposition
+            assert f'livecaption_process_up{{process="{number}"}} 1.0' in exposition
+        # A process that hangs costs a second, and counts as missing.
+        os.kill(pids(server)[2], signal.SIGSTOP)
+        assert (await stats(url))["processes"]["2"] is None
+        os.kill(pids(server)[2], signal.SIGCONT)
+        # Another server is refused, as if there were one process.
+        async with serving(f"--store={store}") as other:
+            assert await other.exited(within_s=60) == 3
+            assert "another server keeps its transcripts there" in other.output
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=5) == 0
+        await assert_clean_end(server)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_session_goes_on_in_another_process_when_its_own_is_killed(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    cluster: Cluster | None = None if kind == "sqlite" else request.getfixturevalue("cluster")
+    file = tmp_path / "transcripts.db"
+    store = file if cluster is None else cluster.empty_database()
+    async with serving("--processes=2", f"--store={store}") as server:
+        url = await server.ready()
+        unbroken = finals_of(await captioned(url))
+        events: list[StreamEvent] = []
+        talking = asyncio.ensure_future(transcribe(url, paced(), events.append, SETTINGS))
+        for n in (0, 2):
+            await eventually(lambda: any(isinstance(event, Partial) and event.utterance > n for event in events), 30)  # noqa: B023
+            os.kill(pids(server)[await process_of_stream(url)], signal.SIGKILL)
+        async with asyncio.timeout(90):
+            end = await talking
+        assert isinstance(events[0], Ready)
+        finals = finals_of(events)
+        assert_same_utterances(finals, unbroken)
+        assert end == End(len(TALK) // 32, len(unbroken), "stop")
+        session = events[0].session
+        texts = stored(file, session) if cluster is None else stored_texts(cluster, session)
+        assert texts == [(final.utterance, final.text) for final in finals]
+        state = state_of(file, session) if cluster is None else session_state(cluster, session)
+        assert state is SessionState.ENDED
+        await eventually(lambda: server.output.count("]: ready") == 4, 60)
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=5) == 0
+        await assert_clean_end(server)
+
+
+async def test_nothing_is_left_when_the_parent_is_killed() -> None:
+    async with serving("--processes=2") as server:
+        url = await server.ready()
+        async with speaking(url) as [publisher]:
+            await publisher.streamed(1)
+            server.send(signal.SIGKILL)
+            await server.exited(within_s=5)
+            await server.tree_gone(1.0)
+
+
+async def test_a_stop_of_several_processes_delivers_every_final() -> None:
+    """A service manager may signal all of them; only the parent counts."""
+    async with serving("--processes=2", "--model=delay 0.4", "--max-streams=8") as server:
+        url = await server.ready()
+        async with speaking(url, 4) as publishers:
+            await asyncio.gather(*(publisher.streamed(1) for publisher in publishers))
+            server.send_to_all(signal.SIGTERM)
+            assert await server.exited(within_s=9) == 0
+        for publisher in publishers:
+            publisher.check_complete()
+        await assert_clean_end(server)
+        assert " ERROR " not in server.output
+
+
+async def test_readers_and_requests_reach_the_process_of_a_session_from_whichever_they_come_to() -> None:
+    async with serving("--processes=3", "--access-log") as server:
+        url = await server.ready()
+        events: list[StreamEvent] = []
+        talking = asyncio.ensure_future(transcribe(url, paced(), events.append, SETTINGS))
+        await eventually(lambda: events, 30)
+        assert isinstance(events[0], Ready)
+        session = events[0].session
+        reading = [asyncio.ensure_future(texts_read(url, session)) for _ in range(9)]
+        await eventually(lambda: len(finals_of(events)) > 2, 30)
+        for _ in range(9):
+            status, text = await get(url, f"v1/sessions/{session}/transcript.txt")
+            assert status == 200
+            assert finals_of(events)[0].text in text
+        async with asyncio.timeout(60):
+            await talking
+            read = await asyncio.gather(*reading)
+        assert read == [[final.text for final in finals_of(events)]] * 9
+        answered = {line.split("[")[1][0] for line in server.lines if "/events 200" in line}
+        assert len(answered) == 1  # the process that has the session
+
+
+async def test_a_publisher_is_accepted_while_one_process_has_room() -> None:
+    async with serving("--processes=3", "--max-streams=6") as server:
+        url = await server.ready()
+        async with speaking(url, 6):
+            assert (await stats(url))["streams"]["open"] == 6
+            status, _ = await get(url, "readyz")
+            server.send(signal.SIGTERM)
+        assert status == 503

@@ -1,0 +1,148 @@
+"""One file of SQLite that processes of one server share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from livecaption.errors import StoreUnusable
+from livecaption.events import Final
+from livecaption.recognition import SessionId
+from livecaption.store.config import Sharing, StoreConfig
+from livecaption.store.keeper import Keeper
+from livecaption.store.rows import Resumption, SessionState
+from livecaption.store.shared import SharedTranscripts
+from tests.support.stored import new_session
+from tests.support.stores import all_written, ignore
+
+ONE = SessionId("one")
+RESUMPTION = Resumption("{}", "hash", None)
+FINALS = [Final(n, f"text {n}", n * 1000, n * 1000 + 900, "en", 0.9, 500) for n in range(3)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "transcripts.db"
+
+
+@pytest.fixture
+def keeper(path: Path) -> Iterator[Keeper]:
+    keeper = Keeper(StoreConfig(str(path)))
+    keeper.open(["a", "b"])
+    yield keeper
+    keeper.close()
+
+
+@asynccontextmanager
+async def sharing(path: Path, *owners: str) -> AsyncIterator[list[SharedTranscripts]]:
+    async with AsyncExitStack() as stack:
+        stores = []
+        for owner in owners:
+            config = StoreConfig(str(path))
+            store = SharedTranscripts(config, Sharing(owner, str(path.parent), expires=False), max_hold_s=60)
+            await store.open()
+            stack.push_async_callback(store.close)
+            stores.append(store)
+        yield stores
+
+
+def begin(store: SharedTranscripts) -> None:
+    store.begin(new_session(ONE, resumption=RESUMPTION), ignore)
+    store.append(ONE, FINALS[0], 2, 900, ignore)
+
+
+async def texts(store: SharedTranscripts) -> list[str]:
+    return [final.text for final in await store.finals(ONE)]
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_all_processes_read_what_one_has_written(path: Path) -> None:
+    async with sharing(path, "a", "b") as (a, b):
+        begin(a)
+        await all_written(a)
+        assert await texts(b) == ["text 0"]
+        assert await b.resumption(ONE) == RESUMPTION
+        assert await b.interrupted() == []
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_another_server_is_refused(path: Path) -> None:
+    with pytest.raises(StoreUnusable, match="another server keeps its transcripts there"):
+        Keeper(StoreConfig(str(path))).open(["c"])
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_a_session_is_asked_for_and_comes_with_all_that_was_written(path: Path) -> None:
+    async with sharing(path, "a", "b") as (a, b):
+        given: list[SessionId] = []
+
+        def give(session_id: SessionId) -> None:
+            given.append(session_id)
+            a.append(ONE, FINALS[1], 3, 1900, ignore)
+            a.release(session_id)
+
+        a.share(give, lambda *_: None)
+        begin(a)
+        await all_written(a)
+        taken = await b.take(ONE)
+        assert taken is not None
+        assert given == [ONE]
+        assert [final.text for final in taken.finals] == ["text 0", "text 1"]
+        assert (taken.generation, taken.checkpoint_ms, taken.record.state) == (2, 1900, SessionState.INTERRUPTED)
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_the_late_write_of_a_process_that_has_lost_a_session_changes_nothing(path: Path) -> None:
+    async with sharing(path, "a", "b") as (a, b):
+        lost: list[tuple[SessionId, bool]] = []
+        a.share(ignore_asked, lambda session_id, is_owned: lost.append((session_id, is_owned)))
+        begin(a)
+        await all_written(a)
+        assert await b.take(ONE) is not None
+        told: list[list[tuple[SessionId, bool]]] = []
+        a.append(ONE, FINALS[1], 3, 1900, lambda: told.append(list(lost)))
+        a.end(ONE, 5000, ignore)
+        await all_written(a)
+        assert told == [[(ONE, True)]]  # it is known before anybody would be sent the final
+        assert await texts(b) == ["text 0"]
+        record = await b.session(ONE)
+        assert record is not None
+        assert record.state is SessionState.INTERRUPTED
+        b.reopen(ONE)
+        b.append(ONE, FINALS[2], 4, 2900, ignore)
+        b.end(ONE, 3000, ignore)
+        await all_written(b)
+        assert await texts(a) == ["text 0", "text 2"]
+
+
+def ignore_asked(_: SessionId) -> None:
+    """A process that hangs."""
+
+
+async def test_the_sessions_of_a_dead_process_pass_to_its_successor(path: Path, keeper: Keeper) -> None:
+    async with sharing(path, "a") as (a,):
+        begin(a)
+        await all_written(a)
+    await asyncio.to_thread(keeper.pass_on, "a", "c")
+    async with sharing(path, "b", "c") as (b, c):
+        assert await b.interrupted() == []
+        (session,) = await c.interrupted()
+        assert (session.record.id, session.generation) == (ONE, 1)
+
+
+async def test_the_sessions_of_an_earlier_server_are_dealt_out(path: Path, keeper: Keeper) -> None:
+    ids = [SessionId(f"s{n}") for n in range(5)]
+    async with sharing(path, "a") as (a,):
+        for session_id in ids:
+            a.begin(new_session(session_id, resumption=RESUMPTION), ignore)
+        await all_written(a)
+    keeper.close()
+    next_keeper = Keeper(StoreConfig(str(path)))
+    next_keeper.open(["c", "d"])
+    async with sharing(path, "c", "d") as (c, d):
+        found = [[each.record.id for each in await store.interrupted()] for store in (c, d)]
+        assert sorted(found[0] + found[1]) == ids
+        assert min(map(len, found)) == 2
+    next_keeper.close()
