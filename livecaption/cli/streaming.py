@@ -132,7 +132,9 @@ def words(text: str) -> list[str]:
 
 def _speakers(number: str) -> int:
     if not number.isdecimal() or not 1 <= int(number) <= MAX_SPEAKERS:
-        raise argparse.ArgumentTypeError(f"{number!r} is not a number of people from 1 to {MAX_SPEAKERS}")
+        raise argparse.ArgumentTypeError(
+            f"{number!r} is not a number of people from 1 to {MAX_SPEAKERS}; a file must stand before this option"
+        )
     return int(number)
 
 

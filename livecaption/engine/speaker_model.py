@@ -69,7 +69,7 @@ def find_speaker_model(file: str = "") -> Path:
     except OSError as error:
         raise EngineUnusable(f"The network for voices cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != SHA256:
-        raise EngineUnusable(f"The network for voices in {place} is damaged: remove {place}, and run {INSTALL}")
+        raise EngineUnusable(f"The network for voices in {place} is damaged: run {INSTALL}, which replaces it")
     return place / FILE
 
 

@@ -68,3 +68,11 @@ async def test_a_number_of_people_that_is_none_is_refused(recording: Path, numbe
     ended = await livecaption_command("transcribe", recording, f"--speakers={number}")
     assert ended.code == 2
     assert "is not a number of people from 1 to 50" in ended.stderr
+
+
+async def test_a_file_behind_the_option_is_taken_for_the_number_and_the_message_has_the_remedy(
+    recording: Path,
+) -> None:
+    ended = await livecaption_command("transcribe", "--speakers", recording)
+    assert ended.code == 2
+    assert "a file must stand before this option" in ended.stderr
