@@ -241,4 +241,7 @@ async def test_switches_show_their_state_in_forced_colors(scripted_server: Serve
         page = await context.new_page()
         await page.goto(f"{scripted_server.url}watch/nobody")
         await page.get_by_role("button", name="Options").click()
-        await expect(page.get_by_role("switch")).to_have_css("appearance", "auto")
+        switches = await page.get_by_role("switch").all()
+        assert switches
+        for switch in switches:
+            await expect(switch).to_have_css("appearance", "auto")
