@@ -1,0 +1,86 @@
+"""Two servers with one database behind packaging/proxies/haproxy-cells.cfg, the real HAProxy."""
+
+import asyncio
+import signal
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from livecaption.client import StreamEvent, transcribe
+from livecaption.events import Partial, Ready
+from livecaption.recognition import SessionId, logged_id
+from tests.support.eventually import eventually
+from tests.support.postgresql import Cluster
+from tests.support.processes import ServerProcess, serving
+from tests.support.proxies import ROOT_NAME, certificate_for, example, free_ports, haproxy, require
+from tests.support.restarts import SETTINGS, assert_same_utterances, captioned, finals_of, paced
+from tests.support.stored import stored_texts
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+
+
+@asynccontextmanager
+async def cells(directory: Path, store: str, *flags: str) -> AsyncIterator[tuple[str, list[ServerProcess]]]:
+    """Run two servers, and HAProxy before them. Yield its address, and the servers."""
+    require("haproxy")
+    pem = certificate_for(directory)
+    [port, of_redirects] = free_ports(2)
+    common = ("--store", store, "--trusted-proxy", "127.0.0.1", "--allowed-host", ROOT_NAME, *flags)
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(serving(*common)) for _ in range(2)]
+        places = [urlsplit(await server.ready()).netloc for server in servers]
+        changes = {
+            "bind :80": f"bind 127.0.0.1:{of_redirects}",
+            ":443 ssl crt /etc/haproxy/certs/captions.example.org.pem": f"127.0.0.1:{port} ssl crt {pem}",
+            "10.0.0.11:8000": places[0],
+            "10.0.0.12:8000": places[1],
+        }
+        await stack.enter_async_context(haproxy(directory, example("haproxy-cells.cfg", changes), [port]))
+        yield f"https://127.0.0.1:{port}/", servers
+
+
+def unchecked() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def test_nobody_is_refused_while_a_server_has_room(cluster: Cluster, tmp_path: Path) -> None:
+    async with (
+        cells(tmp_path, cluster.empty_database(), "--max-streams", "2") as (url, _),
+        aiohttp.ClientSession() as http,
+    ):
+        streams = []
+        for _ in range(4):
+            stream = await http.ws_connect(f"{url}v1/stream", ssl=unchecked(), headers={"Host": ROOT_NAME})
+            await stream.send_json({"type": "start"})
+            assert (await stream.receive_json())["type"] == "ready"
+            streams.append(stream)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(f"{url}v1/stream", ssl=unchecked(), headers={"Host": ROOT_NAME})
+        assert refused.value.status == 503
+        for stream in streams:
+            await stream.close()
+
+
+async def test_a_stream_goes_on_at_the_other_server_when_its_own_is_killed(cluster: Cluster, tmp_path: Path) -> None:
+    async with cells(tmp_path, cluster.empty_database()) as (url, servers):
+        unbroken = finals_of(await captioned(await servers[0].ready()))
+        events: list[StreamEvent] = []
+        talking = asyncio.ensure_future(transcribe(url, paced(), events.append, SETTINGS, ssl=unchecked()))
+        await eventually(lambda: any(isinstance(event, Partial) and event.utterance > 0 for event in events))
+        assert isinstance(events[0], Ready)
+        session = events[0].session
+        [its_own] = [
+            server for server in servers if f"session={logged_id(SessionId(session))} started" in server.output
+        ]
+        its_own.send(signal.SIGKILL)
+        async with asyncio.timeout(60):
+            await talking
+        assert_same_utterances(finals_of(events), unbroken)
+        assert stored_texts(cluster, session) == [(final.utterance, final.text) for final in finals_of(events)]
