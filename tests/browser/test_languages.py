@@ -23,7 +23,8 @@ GERMAN: dict[str, str] = json.loads((STATIC / "languages" / "de.json").read_text
 TEXTS = """() => {
     const attributes = ["alt", "aria-label", "aria-valuetext", "placeholder", "title"];
     const texts = [document.title];
-    for (const element of document.body.querySelectorAll("*:not(#language *, #source *, option[lang])")) {
+    const named = "#language *, #source *, #second-source *, option[lang]";
+    for (const element of document.body.querySelectorAll(`*:not(${named})`)) {
         texts.push(...attributes.map((name) => element.getAttribute(name) ?? ""));
         for (const node of element.childNodes) if (node instanceof Text) texts.push(node.data);
     }
