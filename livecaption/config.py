@@ -351,18 +351,16 @@ def _check(config: Config) -> None:
         raise ConfigError("--max-streams must be at least 1" + (", for each process" if server.processes > 1 else ""))
     if server.max_upload_mb < 1:
         raise ConfigError("--max-upload must be at least 1")
-    if server.max_readers < 0:
-        raise ConfigError("--max-readers must be 0 or more")
+    workers, threads = config.workers.per_device, config.engine.threads
+    for flag, number in {"max-readers": server.max_readers, "workers": workers, "threads": threads}.items():
+        if number < 0:
+            raise ConfigError(f"--{flag} must be 0 or more")
     if not 0 <= server.drain_timeout_s <= 600:
         raise ConfigError("--drain-timeout must be from 0 to 600 seconds")
     if not 0 <= server.resume_window_s <= 3600:
         raise ConfigError("--resume-window must be from 0 to 3600 seconds")
     if not 0 < config.workers.load_timeout_s <= 86_400:
         raise ConfigError("--load-timeout must be more than 0 seconds and at most a day")
-    if config.workers.per_device < 0:
-        raise ConfigError("--workers must be 0 or more")
-    if config.engine.threads < 0:
-        raise ConfigError("--threads must be 0 or more")
     _check_translation(config.engine)
     if config.engine.speaker_model and not config.engine.speakers:
         raise ConfigError("--speaker-model needs --speakers")
