@@ -109,9 +109,10 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     drain_timeout_s = config.server.drain_timeout_s
     known_rooms = Rooms(sessions, store)
     attached = Sinks(known_rooms, destinations)
+    restore = _restorer(routes)
     takeover = None
     if store is not None:
-        takeover = Takeover(store, sessions, known_rooms, _restorer(routes), config.endpointing, hold_s)
+        takeover = Takeover(store, sessions, known_rooms, restore, config.endpointing, hold_s)
     recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
     app[METRICS] = Metrics(pool, sessions, recordings.counts, store, keys, attached)
     app[SERVICES] = Services(

@@ -73,9 +73,9 @@ def exit_without_stop() -> None:
 
 def break_watch() -> None:
     """End a necessary task of the server with an exception, by removing its clock."""
-    from livecaption.server import lifecycle
+    from livecaption.server import loop_watch
 
-    lifecycle.time = None  # type: ignore[attr-defined]
+    loop_watch.time = None  # type: ignore[attr-defined]
 
 
 FAULTS: dict[str, Callable[[], None]] = {

@@ -4,6 +4,7 @@
 that has lost a session finds another generation, and writes nothing: see `writer`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -73,6 +74,18 @@ async def interrupt(connection: Any, servers: set[UUID]) -> None:
         "FROM orphaned WHERE session = orphaned.number",
         list(servers),
     )
+
+
+async def moved_on(connection: Any, generations: Mapping[str, int]) -> list[tuple[str, int, bool]]:
+    """Return those of a server's sessions that it does not have any more, and whether another server has them."""
+    rows = await connection.fetch(
+        "SELECT id, generation, owner IS NOT NULL FROM session WHERE id = ANY($1::text[])", list(generations)
+    )
+    return [
+        (session_id, generations[session_id], is_owned)
+        for session_id, generation, is_owned in rows
+        if generation != generations[session_id]
+    ]
 
 
 async def adopt(connection: Any, server: UUID) -> dict[str, int]:

@@ -238,11 +238,17 @@ class PostgresqlStore:
             self._on_lost(SessionId(session_id), is_owned)
 
     async def _watch_servers(self) -> None:
-        """Note sessions of servers that have died. One that was seen dead twice is: its connection may only be new."""
+        """Note sessions of servers that have died. One that was seen dead twice is: its connection may only be new.
+
+        Note also which sessions of this server have moved on. It may have missed the question for one, and one in which
+        nobody speaks writes nothing.
+        """
         suspected: set[UUID] = set()
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             with suppress(StoreFailed):
+                for moved in await self._read(partial(ownership.moved_on, generations=dict(self._generations))):
+                    self._note_lost(*moved)
                 dead = await self._read(ownership.dead_servers)
                 if gone := (dead & suspected) - {self._presence.id}:
                     await self._do(partial(ownership.interrupt, servers=gone))
