@@ -6,8 +6,9 @@ saves a pass. Figures: docs/decisions/0054-passes-on-a-gpu.md.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 MAX_DECODER_PASSES = 5
@@ -68,17 +69,18 @@ def separate_places(needs: Iterable[Need]) -> list[Place]:
 def shared_places(needs: Sequence[Need]) -> list[Place]:
     """Return for each window its place in few passes, for a GPU: at most `MAX_DECODER_PASSES` of the decoder.
 
-    Windows of few needs join those of more, the cheapest first, as long as a pass is worth it or there are too many.
+    Groups of windows are joined, the cheapest first, as long as a pass is worth it or there are too many.
     All must have one beam size. Of different lengths of context three at most are expected.
     """
     groups: defaultdict[_Group, list[int]] = defaultdict(list)
     for index, need in enumerate(needs):
         groups[_Group(need.context_s, need.is_timed, need.kind)].append(index)
-    while moves := list(_moves(groups)):
-        cost_s, source, target = min(moves)
+    while joins := list(_joins(groups)):
+        cost_s, joined, one, other = min(joins)
         if cost_s > PASS_WORTH_S and len(groups) <= MAX_DECODER_PASSES:
             break
-        groups[target] += groups.pop(source)
+        indices = groups.pop(one) + groups.pop(other)
+        groups[joined] += indices
     places: dict[int, Place] = {}
     for group, indices in groups.items():
         lengths = {"none": 0, "context": max(needs[i].n_context for i in indices)}
@@ -96,13 +98,20 @@ class _Group:
     is_timed: bool
     kind: PromptKind
 
+    def joined(self, other: "_Group") -> "_Group | None":
+        """Return the group that both can be part of; None: there is none. Context can be left out, given words not."""
+        if self.is_timed != other.is_timed or (self.kind != other.kind and "given" in (self.kind, other.kind)):
+            return None
+        kind = self.kind if self.kind == other.kind else "none"
+        return _Group(max(self.context_s, other.context_s), self.is_timed, kind)
 
-def _moves(groups: dict[_Group, list[int]]) -> Iterator[tuple[float, _Group, _Group]]:
-    """Yield which group can join which other one, and what that costs in seconds of audio."""
-    for source, indices in groups.items():
-        for target in groups:
-            if replace(source, context_s=target.context_s) == target and source.context_s < target.context_s:
-                yield len(indices) * float(target.context_s - source.context_s), source, target
-        without = replace(source, kind="none")
-        if source.kind == "context" and without in groups:
-            yield len(indices) * CONTEXT_WORTH_S, source, without
+    def cost_s(self, joined: "_Group") -> float:
+        """Return what it costs each window to be part of that group, in seconds of audio."""
+        return joined.context_s - self.context_s + (CONTEXT_WORTH_S if joined.kind != self.kind else 0.0)
+
+
+def _joins(groups: Mapping[_Group, Sequence[int]]) -> Iterator[tuple[float, _Group, _Group, _Group]]:
+    """Yield the groups that two groups can become, and those two, after what that costs in seconds of audio."""
+    for pair in combinations(sorted(groups), 2):
+        if (joined := pair[0].joined(pair[1])) is not None:
+            yield sum(len(groups[each]) * each.cost_s(joined) for each in pair), joined, *pair

@@ -1,8 +1,9 @@
 """Which windows share passes of the model."""
 
 from collections import Counter
+from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from livecaption.engine.plan import (
@@ -24,6 +25,10 @@ NEEDS = st.builds(
     is_timed=st.booleans(),
 )
 
+SHORT_WITH_CONTEXT = [Need(10, n_context=16), Need(10, n_given=7), Need(20)]
+LONG_WITH_CONTEXT = [Need(20, n_context=16), Need(10, n_given=7), Need(10)]
+"""Needs that have few ways to share a pass."""
+
 
 def passes(needs: list[Need]) -> dict[Place, int]:
     """Return the passes of the decoder on a GPU, with the number of windows in each."""
@@ -35,6 +40,8 @@ def test_on_a_cpu_each_window_gets_what_it_needs() -> None:
     assert separate_places(needs) == [Place(12, 3, False), Place(10, 5, False), Place(10, 5, True)]
 
 
+@example([replace(need, is_timed=is_timed) for need in SHORT_WITH_CONTEXT for is_timed in (False, True)])
+@example([replace(need, is_timed=is_timed) for need in LONG_WITH_CONTEXT for is_timed in (False, True)])
 @given(st.lists(NEEDS, max_size=64))
 def test_a_batch_on_a_gpu_has_few_passes_and_no_window_gets_less_than_it_needs(needs: list[Need]) -> None:
     places = shared_places(needs)
