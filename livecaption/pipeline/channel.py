@@ -89,7 +89,10 @@ class ChannelPipeline:
         self._n_skipped = n_skipped
         self._framer = Framer()
         self._detector = VoiceActivityDetector()
-        self._cutter = UtteranceCutter(options.endpointing, self._detector.judge, begin, numbers)
+        # While no words are known, nothing indicates that a sentence has ended. Without partials none ever are.
+        self._cutter = UtteranceCutter(
+            options.endpointing, self._detector.judge, begin, numbers, begins_mid_phrase=options.partials
+        )
         self._open: OpenUtterance | None = None
         self._newest_ended: _EndedUtterance | None = None
         self._done_until = begin  # all audio before this is in ended utterances, or discarded
@@ -139,7 +142,7 @@ class ChannelPipeline:
     def configure(self, options: StreamOptions) -> None:
         """Replace the options. They count from here on; only whether an open utterance has partials stays."""
         self._options = options
-        self._cutter.configure(options.endpointing)
+        self._cutter.configure(options.endpointing, begins_mid_phrase=options.partials)
         self._requests.configure(options.of_windows)
 
     def receive(self, samples: Samples, now_s: float) -> list[Output]:

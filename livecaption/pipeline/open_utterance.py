@@ -99,8 +99,6 @@ class OpenUtterance:
         # Audio of the newest hypothesis, or of an early final on its way.
         self._covered_until = started.at
         self._early_final: EarlyFinal | None = None
-        # While no words are known, nothing indicates that a sentence has ended.
-        cutter.set_mid_phrase(mid_phrase=partials)
 
     def ask(self, level: ServiceLevel, now_s: float) -> list[Request]:
         """Request what the newest audio calls for: an early final at a new pause, otherwise a partial if one is due.

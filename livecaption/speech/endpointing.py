@@ -150,23 +150,25 @@ class Endpointer:
     Attributes:
         now: end of the newest frame, in stream time.
         last_voiced_at: end of the newest voiced frame, in stream time; `begin` while there is none.
-        mid_phrase: True if the known words of the open utterance do not end a sentence. The caller sets it. It becomes
-            False when an utterance starts.
+        mid_phrase: True if the known words of the open utterance do not end a sentence. The caller sets it, while an
+            utterance is open.
+        begins_mid_phrase: what it becomes when an utterance starts, also within the audio of one call.
     """
 
-    def __init__(self, config: EndpointingConfig, begin: int = 0) -> None:
+    def __init__(self, config: EndpointingConfig, begin: int = 0, *, begins_mid_phrase: bool = False) -> None:
         """Start in silence. `begin` is the stream time of the first frame."""
         self.now = begin
         self.last_voiced_at = begin
         self.mid_phrase = False
-        self.configure(config)
+        self.configure(config, begins_mid_phrase=begins_mid_phrase)
         self._state: State = "silence"
         self._started_at = 0
         self._recent_energies: deque[float] = deque(maxlen=LOOK_BACK_MS // FRAME_MS)
         self._energy = 0.0  # of the utterance
 
-    def configure(self, config: EndpointingConfig) -> None:
+    def configure(self, config: EndpointingConfig, *, begins_mid_phrase: bool = False) -> None:
         """Replace the settings. They count from the next frame on, also for an open utterance."""
+        self.begins_mid_phrase = begins_mid_phrase
         self._onset = samples_of(config.onset_ms)
         self._hangover = inf if config.manual else samples_of(config.hangover_ms)
         self._mid_phrase_hangover = max(self._hangover, samples_of(config.mid_phrase_hangover_ms))
@@ -237,7 +239,7 @@ class Endpointer:
         match self._state:
             case "onset" if length >= self._onset:
                 self._state = "speech"
-                self.mid_phrase = False
+                self.mid_phrase = self.begins_mid_phrase
                 return [SpeechStarted(self._started_at)]
             case "hangover" if self.now - self.last_voiced_at >= self._current_hangover():
                 return self.flush("silence")
@@ -256,7 +258,7 @@ class Endpointer:
         """Begin the next utterance at `at`, with the voice since then."""
         self._started_at = at
         self._energy = 0.0
-        self.mid_phrase = False
+        self.mid_phrase = self.begins_mid_phrase
         return SpeechStarted(at)
 
     def _is_quiet_enough(self, length: int) -> bool:

@@ -72,6 +72,7 @@ class UtteranceCutter:
             as `VoiceActivityDetector.judge` does. It receives every frame once, in order.
         begin: stream time of the first frame.
         numbers: gives each utterance its number.
+        begins_mid_phrase: see `Endpointer`.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class UtteranceCutter:
         judge: Callable[[Frames, Sequence[float]], list[bool]],
         begin: int = 0,
         numbers: Iterator[int] | None = None,
+        *,
+        begins_mid_phrase: bool = False,
     ) -> None:
         self._judge = judge
-        self._endpointer = Endpointer(config, begin)
+        self._endpointer = Endpointer(config, begin, begins_mid_phrase=begins_mid_phrase)
         self._note_margins(config)
         self._audio = _AudioBuffer(begin)
         self._numbers = count() if numbers is None else numbers
@@ -114,12 +117,12 @@ class UtteranceCutter:
         """Set whether the words of the open utterance do not end a sentence: see `Endpointer.mid_phrase`."""
         self._endpointer.mid_phrase = mid_phrase
 
-    def configure(self, config: EndpointingConfig) -> None:
+    def configure(self, config: EndpointingConfig, *, begins_mid_phrase: bool = False) -> None:
         """Replace the settings: see `Endpointer.configure`."""
         if self._open is None:
             # The audio before is forgotten, so a longer pre-roll cannot have it.
             self._last_window_end = self._needed_from()
-        self._endpointer.configure(config)
+        self._endpointer.configure(config, begins_mid_phrase=begins_mid_phrase)
         self._note_margins(config)
 
     def _note_margins(self, config: EndpointingConfig) -> None:

@@ -47,7 +47,7 @@ class Conversation:
         self.level = level
         self.noisy = False
         self.latencies: list[Latency] = []
-        self.cutter = UtteranceCutter(EndpointingConfig(manual=manual), judge)
+        self.cutter = UtteranceCutter(EndpointingConfig(manual=manual), judge, begins_mid_phrase=partials)
         (started,) = self.cutter.push(frames_of("silence 1000ms, speech 60ms"))
         assert isinstance(started, UtteranceStarted)
         ids = itertools.count(1)

@@ -673,6 +673,14 @@ def test_a_pause_after_words_that_end_no_sentence_does_not_end_the_utterance() -
         assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended
 
 
+def test_a_pause_without_known_words_is_as_long_in_one_message_as_in_many() -> None:
+    script = "silence 400ms, speech 1000ms, silence 800ms, speech 1000ms, silence 1500ms"
+    for pieces in ([pcm_s16le(sound(script))], chunks(script)):
+        stream = new_stream(partials=True, endpointing=EndpointingConfig(mid_phrase_hangover_ms=1000))
+        seen = events([output for piece in pieces for output in stream.receive_audio(piece, 0.0)])
+        assert [type(event).__name__ for event in seen] == ["SpeechStart", "SpeechEnd"]
+
+
 def timed(stream: StreamPipeline, script: str, from_s: float) -> list[Output]:
     """Feed it at the pace of speech, 100 ms a time; each piece arrives once it is spoken."""
     now_s = from_s

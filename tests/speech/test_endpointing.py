@@ -343,14 +343,15 @@ def test_a_pause_in_mid_phrase_is_given_longer() -> None:
         assert len([event for event in events if isinstance(event, SpeechStarted)]) == n_utterances
 
 
-def test_the_words_of_one_utterance_do_not_count_for_the_next() -> None:
-    endpointer = Endpointer(EndpointingConfig())
+@pytest.mark.parametrize("begins_mid_phrase", [False, True])
+def test_the_words_of_one_utterance_do_not_count_for_the_next(begins_mid_phrase: bool) -> None:
+    endpointer = Endpointer(EndpointingConfig(), begins_mid_phrase=begins_mid_phrase)
     for voiced in voiced_flags("speech 200ms"):
         endpointer.push(voiced, 0.0)
-    endpointer.mid_phrase = True
+    endpointer.mid_phrase = not begins_mid_phrase
     for voiced in voiced_flags("silence 1000ms, speech 200ms"):
         endpointer.push(voiced, 0.0)
-    assert not endpointer.mid_phrase
+    assert endpointer.mid_phrase == begins_mid_phrase
 
 
 def test_silence_in_one_step_is_the_same_as_frame_by_frame() -> None:

@@ -85,6 +85,7 @@ class DialectProperties:
 
     @FEW
     @example(cuts=list(range(10_240, len(AUDIO), 10_240)), every=13)  # two finals at a time
+    @example(cuts=[9088], every=1)  # speech begins in a message that has its end, too
     @given(cuts=CUTS, every=EVERY)
     def test_wherever_the_audio_is_cut_the_same_finals_come_once_and_in_order_and_what_is_appended_stays(
         self, cuts: list[int], every: int
