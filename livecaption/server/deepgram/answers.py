@@ -49,8 +49,11 @@ def answer(recorded: Recorded, finals: Sequence[Final], options: RecordedOptions
         ]
     }
     if options.utterances:
-        turns = [turn for final in spoken for turn in in_turns(final)]
-        results["utterances"] = [_utterance(recorded.request_id, turn, options) for turn in turns]
+        results["utterances"] = [
+            _utterance(f"{recorded.request_id}:{final.utterance}:{number}", turn, options)
+            for final in spoken
+            for number, turn in enumerate(in_turns(final))
+        ]
     body = {"metadata": _metadata(recorded), "results": results}
     headers = {"Content-Type": "application/json; charset=utf-8", REQUEST_ID_HEADER: recorded.request_id}
     return HttpAnswer(200, json.dumps(body, ensure_ascii=False), headers)
@@ -83,8 +86,8 @@ def _channel(finals: Sequence[Final], options: RecordedOptions) -> dict[str, Any
     return shape
 
 
-def _utterance(request_id: str, final: Final, options: RecordedOptions) -> dict[str, Any]:
-    """Return an utterance, or a part of it with one speaker, which has an id of its own."""
+def _utterance(name: str, final: Final, options: RecordedOptions) -> dict[str, Any]:
+    """Return an utterance, or a part of it with one speaker. Its id is made of a name that no other one has."""
     text = Text(final.text.strip(), _words(final), final.confidence, options.formatted)
     return {
         "start": seconds(final.start_ms),
@@ -92,7 +95,7 @@ def _utterance(request_id: str, final: Final, options: RecordedOptions) -> dict[
         "channel": final.channel or 0,
         **text.alternative(),
         **_speaker(final),
-        "id": str(uuid5(NAMESPACE_URL, f"{request_id}:{final.utterance}:{final.start_ms}")),
+        "id": str(uuid5(NAMESPACE_URL, name)),
     }
 
 

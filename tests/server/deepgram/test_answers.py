@@ -61,6 +61,12 @@ def test_utterances_are_the_finals_with_text() -> None:
     assert "utterances" not in body()["results"]
 
 
+def test_turns_that_begin_at_the_same_time_have_ids_of_their_own() -> None:
+    turns = (Turn(1, "Doors open. ", 100, 100), Turn(2, "At nine.", 100, 900))
+    utterances = body(("utterances", "true"), finals=[replace(FINALS[0], turns=turns)])["results"]["utterances"]
+    assert len({each["id"] for each in utterances}) == 2
+
+
 def test_paragraphs_begin_after_a_pause_and_have_sentences() -> None:
     [alternative] = body(("paragraphs", "true"))["results"]["channels"][0]["alternatives"]
     paragraphs = alternative["paragraphs"]
