@@ -190,11 +190,7 @@ class Rooms:
             self._rooms.pop(session_id, None)  # its own
 
     def rename_part(self, session_id: str, title: str | None, names: Mapping[int, str]) -> None:
-        """Change the title of a session, and names of its speakers, for its readers and in its room.
-
-        Raises:
-            InvalidMessage: see `LiveSession.name_speakers`.
-        """
+        """Change the title of a session, and names of its speakers, for its readers and in its room."""
         session = self._sessions.known(session_id)
         if session is not None:
             session.name_speakers(names)

@@ -274,7 +274,8 @@ class LiveSession:
         match command:
             case Ping(tag) if not self._lifecycle.has_ended:  # nothing follows `end`
                 self._gate.publish(Pong(tag))
-            case NameSpeaker(speaker, name):
+            case NameSpeaker(speaker, name) if not self._lifecycle.has_ended:
+                check_speakers([speaker], self.highest_speaker)
                 self.name_speakers({speaker: name})
         if isinstance(command, Ping | NameSpeaker) or self._lifecycle.forgives_late_messages:
             return
@@ -291,13 +292,13 @@ class LiveSession:
             case Finish():
                 self.end_audio(Ending("stop"))
 
-    def name_speakers(self, names: Mapping[int, str]) -> None:
-        """Give speakers these names, by their numbers. After the end there is no event of it.
+    @property
+    def highest_speaker(self) -> int:
+        """See `StreamPipeline.highest_speaker`."""
+        return self._pipeline.highest_speaker
 
-        Raises:
-            InvalidMessage: `unknown_speaker`, and nothing has changed; not fatal.
-        """
-        check_speakers(names, self._pipeline.highest_speaker)
+    def name_speakers(self, names: Mapping[int, str]) -> None:
+        """Give speakers names that were checked, by their numbers. After the end, these are stored already."""
         if self._lifecycle.has_ended:
             self.hub.rename_speakers(names)
             return

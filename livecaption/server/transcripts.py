@@ -182,7 +182,8 @@ async def rename(request: web.Request) -> web.Response:
     names = checked_names(change.names or {})
     if title is None and not names:
         raise InvalidMessage("there is neither a title nor a name")
-    check_speakers(names, (await _find(request)).n_speakers)
+    record, live = await _find(request), _live(request)
+    check_speakers(names, max((record.n_speakers, *record.names)) if live is None else live.highest_speaker)
     if not await store.rename(session_id, title, names):
         raise _unknown()
     request.app[SERVICES].rooms.rename_part(session_id, title, names)

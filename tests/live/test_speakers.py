@@ -11,6 +11,7 @@ from aiohttp import ClientWebSocketResponse
 
 from livecaption.engine.scripted import embedding
 from livecaption.events import SpeakerNamed, Turn
+from livecaption.live.dialects.commands import NameSpeaker
 from livecaption.live.tokens import token_hash
 from livecaption.recognition import SessionId
 from livecaption.server.services import SERVICES
@@ -260,6 +261,28 @@ async def test_readers_of_a_session_that_runs_get_a_name_that_is_changed_later(c
     assert (event["speaker"], event["name"]) == (2, "Bob")
     assert (await read_snapshot(client, session))["names"] == [{"speaker": 2, "name": "Bob"}]
     await socket.close()
+
+
+async def test_a_channel_can_be_named_later_too_before_a_word_is_said_and_then_always(client: Client) -> None:
+    socket = await start_stream(client, speakers=True, channels=2, channel_mode="separate")
+    (session,) = client.app[SERVICES].sessions._sessions
+    assert (await rename(client, session, names={"2": "Bob"}))["names"] == {"2": "Bob"}
+    assert (await rename(client, session, 400, names={"3": "Eve"}))["code"] == "unknown_speaker"
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    client.app[SERVICES].sessions._sessions.pop(session)  # five minutes later: only the store has it
+    assert (await rename(client, session, names={"2": "Ben"}))["names"] == {"2": "Ben"}
+    assert (await rename(client, session, 400, names={"3": "Eve"}))["code"] == "unknown_speaker"
+
+
+async def test_a_publisher_names_nobody_after_the_end(client: Client) -> None:
+    session, _ = await talk(client)
+    live = client.app[SERVICES].sessions.known(session)
+    assert live is not None
+    live.execute(NameSpeaker(1, "Ada"))
+    assert "names" not in await read_snapshot(client, session)
+    async with client.get(f"/v1/sessions/{session}") as response:
+        assert (await response.json())["names"] == {}
 
 
 @pytest.mark.parametrize(
