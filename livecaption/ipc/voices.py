@@ -41,8 +41,10 @@ def read_voices(headers: Sequence[Sequence[VoiceHeader]], numbers: bytes) -> tup
         ValueError: the numbers at the end are no embeddings, or the voices are not in order.
     """
     sizes = [header.n_numbers for each in headers for header in each]
+    if not sizes:
+        return numbers, [()] * len(headers)  # as in most answers
     # The embeddings of a network have all the same size. Others could not be compared.
-    if max(map(len, headers), default=0) > MAX_VOICES or not 1 <= max(sizes, default=1) <= MAX_EMBEDDING:
+    if max(map(len, headers)) > MAX_VOICES or not 1 <= max(sizes) <= MAX_EMBEDDING:
         raise ValueError("no such voices")
     if len(set(sizes)) > 1:
         raise ValueError("embeddings of several sizes")
