@@ -157,7 +157,7 @@ class Turn:
     end_ms: int
 
 
-Part = TypeVar("Part", CaptionWord, Turn)
+Spoken = TypeVar("Spoken", CaptionWord, Turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class Final:
     def later(self, by_ms: int) -> Self:
         """Return it with all its times moved."""
 
-        def moved(parts: tuple[Part, ...] | None) -> tuple[Part, ...] | None:
+        def moved(parts: tuple[Spoken, ...] | None) -> tuple[Spoken, ...] | None:
             return parts and tuple(
                 replace(part, start_ms=part.start_ms + by_ms, end_ms=part.end_ms + by_ms) for part in parts
             )

@@ -10,11 +10,11 @@ Pure. It does not depend on partials, files or the place where a transcript is k
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from livecaption.captions.labels import NO_NAMES, Names, in_turns, label, prefix
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, Cue, GrowingCues, cues
-from livecaption.events import CaptionWord, Final, Turn
+from livecaption.events import Final, Spoken, Turn
 from livecaption.messages import plain
 
 PARAGRAPH_PAUSE_MS = 2000
@@ -22,7 +22,6 @@ PARAGRAPH_PAUSE_MS = 2000
 and not yet the end of a thought. Shorter: more paragraphs. Longer: long blocks of text."""
 
 VTT_HEADER = "WEBVTT\n\n"
-Spoken = TypeVar("Spoken", CaptionWord, Turn)
 
 
 def in_spoken_order(finals: Iterable[Final]) -> list[Final]:

@@ -8,11 +8,11 @@ A number has a meaning in its epoch alone: in this session, in this generation o
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import MappingProxyType
 
+from livecaption.captions.labels import NO_NAMES, Names
 from livecaption.events import (
     Ack,
     End,
@@ -135,7 +135,7 @@ class EventLog:
         generation: int = 0,
         earlier: Sequence[tuple[int, Final | Translation]] = (),
         tracks: Sequence[str] = (),
-        names: Mapping[int, str] = MappingProxyType({}),
+        names: Names = NO_NAMES,
     ) -> None:
         self._session = session
         self.names = dict(names)
@@ -190,7 +190,7 @@ class EventLog:
         self.title = title
         self._snapshot = None
 
-    def rename_speakers(self, names: Mapping[int, str]) -> None:
+    def rename_speakers(self, names: Names) -> None:
         """Give speakers these names, for snapshots from now on, because the session is over."""
         self.names |= names
         self._snapshot = None
@@ -324,7 +324,7 @@ class EventLog:
         return self._snapshot
 
 
-def listed(names: Mapping[int, str]) -> tuple[SpeakerName, ...] | None:
+def listed(names: Names) -> tuple[SpeakerName, ...] | None:
     """Return the names of speakers as a snapshot has them; None: nobody has one."""
     return tuple(SpeakerName(*each) for each in sorted(names.items())) or None
 

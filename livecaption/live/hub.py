@@ -7,9 +7,9 @@ it is done with what it took before. So nothing piles up for a slow one, and nob
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import AsyncGenerator, Callable, Sequence
 
+from livecaption.captions.labels import NO_NAMES, Names
 from livecaption.events import Event, Final, Translation
 from livecaption.live.event_log import PUBLISHER_ONLY, EventLog, Message
 
@@ -57,7 +57,7 @@ class Hub:
         session: str = "",
         news: News | None = None,
         tracks: Sequence[str] = (),
-        names: Mapping[int, str] = MappingProxyType({}),
+        names: Names = NO_NAMES,
     ) -> None:
         # The same in all servers that share a store, so that a reader may go on in another one.
         epoch = hashlib.sha256(f"{session} {generation}".encode()).hexdigest()[:8]
@@ -78,11 +78,11 @@ class Hub:
         self._log.rename(title)
 
     @property
-    def names(self) -> Mapping[int, str]:
+    def names(self) -> Names:
         """The names of speakers who have one, by their numbers."""
         return self._log.names
 
-    def rename_speakers(self, names: Mapping[int, str]) -> None:
+    def rename_speakers(self, names: Names) -> None:
         """Give speakers these names after the end. Readers that come from now on get them."""
         self._log.rename_speakers(names)
 
