@@ -91,8 +91,8 @@ class Reader:
         self._session = ""
         self._epoch = ""
         self._position = ""  # the number of the last event, with its epoch
-        # What was yielded: (session, utterance) of finals, and (session, utterance, language) of translations.
         self._names: dict[tuple[str, int], str] = {}  # of the speakers of each session
+        # What was yielded: (session, utterance) of finals, and (session, utterance, language) of translations.
         self._yielded: set[tuple[str, int] | tuple[str, int, str]] = set()
 
     def __aiter__(self) -> Self:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from livecaption.audio import samples_of
+from livecaption.audio import ms_of, samples_of
 from livecaption.engine.filterbank import N_BANDS, filterbank
 from livecaption.errors import EngineUnusable
 from livecaption.recognition import MAX_EMBEDDING
@@ -160,7 +160,7 @@ class WindowModel:
         begins = [*range(0, last, step), last]
         windows = [filterbank(samples[begin : begin + length]) for begin in begins]
         made = [self._session.run([self._embedding], {self._bands: bands[np.newaxis]})[0][0] for bands in windows]
-        middles_ms = [1000 * begin // samples_of(1000) + WINDOW_MS // 2 for begin in begins]
+        middles_ms = [ms_of(begin) + WINDOW_MS // 2 for begin in begins]
         return AnalyzedWindows(np.array(middles_ms), _unit(np.array(made)))
 
 

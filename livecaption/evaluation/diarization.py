@@ -24,13 +24,11 @@ from livecaption.evaluation.fast_turns import fast_turns
 from livecaption.evaluation.latency import Received
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.speaker_errors import SpeakerErrors, Stretch, speaker_errors
-from livecaption.events import Final
+from livecaption.events import MAX_SPEAKERS, Final
 from livecaption.ipc.config import EngineConfig
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
 
-MOST = 50
-"""Speakers of a stream, at most, if it expects no number."""
 SEED = 7
 PAIRS = (("LS-3005-M", "LS-2414-M"),)
 """Two men with similar voices, in `long-meeting-a`."""
@@ -101,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="ids or tags (*, ?); default: all with turns")
     parser.add_argument("--model", default=EngineConfig().model, help="(default: %(default)s)")
     parser.add_argument("--fast", action="store_true", help="make conversations with short turns, too")
-    parser.add_argument("--speakers", type=int, default=MOST, help="speakers at most (default: %(default)s)")
+    parser.add_argument("--speakers", type=int, default=MAX_SPEAKERS, help="speakers at most (default: %(default)s)")
     parser.add_argument("--speaker-model", default="", metavar="FILE", help="another network for voices")
     given = parser.parse_args(arguments)
     rows = []

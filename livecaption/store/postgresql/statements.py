@@ -7,6 +7,7 @@ from dataclasses import astuple
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from livecaption.captions.speakers import highest_speaker
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
@@ -167,8 +168,7 @@ def append(
     utterance, text, *rest = rows.final_to_row(final)
     text = _storable(text)
     values = (session_id, generation, utterance, text, *rest, seq, shift_ms, words.vector(text))
-    n_speakers = max((turn.speaker or 0 for turn in final.turns or ()), default=0)
-    return [Entry(_APPEND, (*values, checkpoint_ms, checkpoint_shift_ms, n_speakers))]
+    return [Entry(_APPEND, (*values, checkpoint_ms, checkpoint_shift_ms, highest_speaker([final])))]
 
 
 def translate(session_id: SessionId, generation: int, translation: Translation, seq: int) -> list[Entry]:
