@@ -46,13 +46,15 @@ const REFUSALS = {
 };
 
 const panel = element("sinks", HTMLDetailsElement);
-const list = element("sink-list");
-const service = element("sink-service", HTMLSelectElement);
-const url = element("sink-url", HTMLInputElement);
-const password = element("sink-password", HTMLInputElement);
 
 export class SinksPanel {
   #options;
+  #list = Object.assign(make("ul"), { id: "sink-list" });
+  #service = Object.assign(make("select"), { id: "sink-service" });
+  #url = secretField("sink-url", 2000);
+  #password = secretField("sink-password", 200);
+  #passwordLabel = labelled(t("Password of OBS"), this.#password);
+  #problem = Object.assign(make("p", "", "failure"), { id: "sink-problem", role: "alert" });
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #looking;
 
@@ -61,9 +63,14 @@ export class SinksPanel {
     this.#options = options;
     panel.addEventListener("toggle", () => this.#toggle());
     panel.closest("dialog")?.addEventListener("close", () => (panel.open = false));
-    service.addEventListener("change", () => this.#choose());
-    element("sink-add").addEventListener("click", () => this.#add());
-    for (const field of [url, password]) {
+    this.#service.append(...Object.entries(SERVICES).map(([code, name]) => new Option(name, code)));
+    this.#service.addEventListener("change", () => this.#choose());
+    const add = make("button", t("Send captions there"), "quiet");
+    add.type = "button";
+    add.addEventListener("click", () => this.#add());
+    const tools = make("p", "", "share-tools");
+    tools.append(add);
+    for (const field of [this.#url, this.#password]) {
       // Enter would press the first button of the dialog.
       field.addEventListener("keydown", (event) => {
         if (event.key !== "Enter") return;
@@ -71,17 +78,25 @@ export class SinksPanel {
         this.#add();
       });
     }
-    service.append(...Object.entries(SERVICES).map(([code, name]) => new Option(name, code)));
+    panel.append(
+      make("summary", t("Send captions to Zoom, YouTube or OBS")),
+      this.#list,
+      labelled(t("Service"), this.#service),
+      labelled(t("Address that the service gives"), this.#url),
+      this.#passwordLabel,
+      tools,
+      this.#problem,
+    );
     this.#choose();
   }
 
   #choose() {
-    element("sink-password-field").hidden = service.value !== "obs";
+    this.#passwordLabel.hidden = this.#service.value !== "obs";
   }
 
   #toggle() {
     clearInterval(this.#looking);
-    list.replaceChildren(); // the sinks of another session
+    this.#list.replaceChildren(); // the sinks of another session
     if (!panel.open) return;
     this.#look();
     this.#looking = setInterval(() => this.#look(), LOOK_MS);
@@ -96,15 +111,16 @@ export class SinksPanel {
   }
 
   async #add() {
+    const service = this.#service.value;
     const body = {
-      service: service.value,
-      url: url.value.trim(),
-      password: service.value === "obs" ? password.value : "",
+      service,
+      url: this.#url.value.trim(),
+      password: service === "obs" ? this.#password.value : "",
     };
     await this.#try(async () => {
-      await this.#request("PUT", `/${service.value}`, body);
-      url.value = "";
-      password.value = "";
+      await this.#request("PUT", `/${service}`, body);
+      this.#url.value = "";
+      this.#password.value = "";
       await this.#look();
     });
   }
@@ -120,8 +136,8 @@ export class SinksPanel {
   /** @param {SinkStatus[]} sinks */
   #show(sinks) {
     const focused = document.activeElement?.getAttribute("data-sink");
-    list.replaceChildren(...sinks.map((sink) => this.#item(sink)));
-    for (const button of list.querySelectorAll("button")) if (button.dataset.sink === focused) button.focus();
+    this.#list.replaceChildren(...sinks.map((sink) => this.#item(sink)));
+    for (const button of this.#list.querySelectorAll("button")) if (button.dataset.sink === focused) button.focus();
   }
 
   /** @param {SinkStatus} sink */
@@ -149,14 +165,13 @@ export class SinksPanel {
 
   /** @param {() => Promise<void>} action */
   async #try(action) {
-    const shown = element("sink-problem");
     try {
       await action();
-      shown.textContent = "";
+      this.#problem.textContent = "";
     } catch (error) {
       const problem = Problem.from(error);
       const { title, text } = problemWords(problem, location);
-      shown.textContent = REFUSALS[problem.code] ?? t("{title}. {text}", { title, text });
+      this.#problem.textContent = REFUSALS[problem.code] ?? t("{title}. {text}", { title, text });
       clearInterval(this.#looking);
       if (needsToken(problem.code)) this.#options.askForToken(() => this.#toggle(), problem.code);
     }
@@ -183,4 +198,24 @@ export class SinksPanel {
     const { code, message } = /** @type {Refusal} */ (await response.json().catch(() => ({})));
     throw new Problem(refusalCode(response.status, code), message);
   }
+}
+
+/**
+ * @param {string} words
+ * @param {HTMLElement} control
+ */
+function labelled(words, control) {
+  const label = make("label", words, "stacked");
+  label.append(control);
+  return label;
+}
+
+/**
+ * A field whose text nobody sees: addresses of these services have a key.
+ *
+ * @param {string} id
+ * @param {number} maxLength
+ */
+function secretField(id, maxLength) {
+  return Object.assign(make("input"), { id, type: "password", maxLength, autocomplete: "off", spellcheck: false });
 }

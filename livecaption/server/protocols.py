@@ -12,6 +12,7 @@ from livecaption.live.dialects import (
     deepgram_shapes,
     first_message,
     native,
+    openai_errors,
     openai_realtime,
     vosk,
     whisper_live,
@@ -19,7 +20,6 @@ from livecaption.live.dialects import (
 from livecaption.live.dialects.dialect import HttpAnswer, Route
 from livecaption.server import http
 from livecaption.server.deepgram import handlers as recordings_for_deepgram
-from livecaption.server.openai import answers
 from livecaption.server.openai import handlers as openai
 from livecaption.server.services import SERVICES
 
@@ -45,7 +45,7 @@ HANDLERS: dict[str, tuple[web.RouteDef, ...]] = {
 }
 """The requests of each protocol."""
 REFUSALS: dict[str, tuple[tuple[str, ...], Callable[[LivecaptionError, str], HttpAnswer]]] = {
-    "openai": (("/v1/audio", "/v1/models", "/v1/realtime"), answers.refusal),
+    "openai": (("/v1/audio", "/v1/models", "/v1/realtime"), openai_errors.refusal),
     "deepgram": (("/v1/listen",), deepgram_shapes.refusal),
 }
 """The addresses that belong to a protocol, with all below them, and how it refuses a request."""

@@ -1,9 +1,10 @@
 """Sessions are put together of their parts."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
+import pytest_asyncio
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.decoding.pool import DecoderPool
@@ -49,31 +50,48 @@ def ignore(_: Any) -> None:
     pass
 
 
-def opener_of(workers: WorkerPool, store: Store | None, resume_window_s: float = 1.0) -> SessionOpener:
-    return SessionOpener(
-        workers,
-        DecoderPool(),
-        store,
-        resume_window_s=resume_window_s,
-        limits=SessionLimits(),
-        on_latency=ignore,
-    )
+OpenerOf = Callable[..., SessionOpener]
+Started = Callable[..., tuple[Ready, NewSession]]
 
 
-def started(*, resumable: bool = True, resume_window_s: float = 60.0, **options: Any) -> tuple[Ready, NewSession]:
-    """Start a session; return its `ready`, and what the store has of it."""
-    store = KeepingStore()
-    workers = cast(WorkerPool, IdleWorkers())
-    opener = opener_of(workers, cast(Store, store), resume_window_s)
-    session: LiveSession = opener.new(Open(StreamOptions(**options), START), ignore, ignore, resumable=resumable)
-    peer = KeptPeer()
-    session.start(peer)
-    session.fail(InvalidMessage("enough"))
-    (ready,) = [event for event in peer.sent if isinstance(event, Ready)]
-    return ready, store.begun[0]
+@pytest_asyncio.fixture
+async def opener_of() -> AsyncIterator[OpenerOf]:
+    """Make openers. The decoder that a session of a container has begun ends with the test."""
+    decoders = DecoderPool()
+
+    def make(workers: WorkerPool, store: Store | None, resume_window_s: float = 1.0) -> SessionOpener:
+        return SessionOpener(
+            workers,
+            decoders,
+            store,
+            resume_window_s=resume_window_s,
+            limits=SessionLimits(),
+            on_latency=ignore,
+        )
+
+    yield make
+    await decoders.close()
 
 
-async def test_a_session_that_can_be_resumed_is_stored_with_what_its_dialect_needs() -> None:
+@pytest.fixture
+def started(opener_of: OpenerOf) -> Started:
+    """Start sessions; return the `ready` of each, and what the store has of it."""
+
+    def start(*, resumable: bool = True, resume_window_s: float = 60.0, **options: Any) -> tuple[Ready, NewSession]:
+        store = KeepingStore()
+        workers = cast(WorkerPool, IdleWorkers())
+        opener = opener_of(workers, cast(Store, store), resume_window_s)
+        session: LiveSession = opener.new(Open(StreamOptions(**options), START), ignore, ignore, resumable=resumable)
+        peer = KeptPeer()
+        session.start(peer)
+        session.fail(InvalidMessage("enough"))
+        (ready,) = [event for event in peer.sent if isinstance(event, Ready)]
+        return ready, store.begun[0]
+
+    return start
+
+
+async def test_a_session_that_can_be_resumed_is_stored_with_what_its_dialect_needs(started: Started) -> None:
     ready, known = started()
     assert ready.resume_window_ms == 60_000
     assert known.resumption is not None
@@ -87,27 +105,27 @@ async def test_a_session_that_can_be_resumed_is_stored_with_what_its_dialect_nee
     ids=["the protocol", "the settings", "a container"],
 )
 async def test_a_session_that_cannot_be_resumed_has_no_resume_window_and_is_not_stored_for_a_restart(
-    circumstances: dict[str, Any],
+    started: Started, circumstances: dict[str, Any]
 ) -> None:
     ready, known = started(**circumstances)
     assert ready.resume_window_ms == 0
     assert known.resumption is None
 
 
-async def test_the_language_is_that_of_the_options_or_the_only_one_of_the_model() -> None:
+async def test_the_language_is_that_of_the_options_or_the_only_one_of_the_model(started: Started) -> None:
     assert started()[0].language == "en"
     assert started(transcription=TranscriptionOptions(language="en"))[1].language == "en"
     with pytest.raises(InvalidMessage, match="does not support this language"):
         started(transcription=TranscriptionOptions(language="de"))
 
 
-async def test_the_tokens_of_a_private_session_are_its_own() -> None:
+async def test_the_tokens_of_a_private_session_are_its_own(started: Started) -> None:
     (one, _), (other, _) = started(private=True), started(private=True)
     assert len({one.session, one.resume_token, one.reader_token, other.session, other.resume_token}) == 5
     assert started()[0].reader_token is None
 
 
-async def test_a_wrong_token_opens_nothing() -> None:
+async def test_a_wrong_token_opens_nothing(opener_of: OpenerOf) -> None:
     workers = cast(WorkerPool, IdleWorkers())
     opener = opener_of(workers, None)
     session = opener.new(Open(StreamOptions(private=True)), ignore, ignore, resumable=True)
@@ -116,7 +134,7 @@ async def test_a_wrong_token_opens_nothing() -> None:
             check("wrong")
 
 
-async def test_a_part_of_a_room_outlives_its_server_if_it_is_stored_and_can_be_resumed() -> None:
+async def test_a_part_of_a_room_outlives_its_server_if_it_is_stored_and_can_be_resumed(opener_of: OpenerOf) -> None:
     workers = cast(WorkerPool, IdleWorkers())
     store = cast(Store, KeepingStore())
     room = RoomOfSession("pycon", "reader", News(), lambda: 1)
@@ -134,7 +152,7 @@ async def test_a_part_of_a_room_outlives_its_server_if_it_is_stored_and_can_be_r
     assert not outlives(audio="auto", store=shared)
 
 
-async def test_the_readers_token_of_a_private_part_is_that_of_its_room() -> None:
+async def test_the_readers_token_of_a_private_part_is_that_of_its_room(opener_of: OpenerOf) -> None:
     workers = cast(WorkerPool, IdleWorkers())
     room = RoomOfSession("pycon", "the token of its readers", News(), lambda: 1)
     command = Open(StreamOptions(private=True))
@@ -144,7 +162,7 @@ async def test_the_readers_token_of_a_private_part_is_that_of_its_room() -> None
     assert (session.hub.news, session.about.room) == (room.news, "pycon")
 
 
-async def test_nothing_follows_end_also_where_the_store_is_slow() -> None:
+async def test_nothing_follows_end_also_where_the_store_is_slow(opener_of: OpenerOf) -> None:
     store = KeepingStore()
     opener = opener_of(cast(WorkerPool, IdleWorkers()), cast(Store, store))
     session = opener.new(Open(StreamOptions()), ignore, ignore, resumable=True)
@@ -160,7 +178,7 @@ async def test_nothing_follows_end_also_where_the_store_is_slow() -> None:
     assert peer.ending == Ending("stop")
 
 
-async def test_a_session_ends_once() -> None:
+async def test_a_session_ends_once(opener_of: OpenerOf) -> None:
     ended: list[LiveSession] = []
     workers = cast(WorkerPool, IdleWorkers())
     opener = opener_of(workers, None)

@@ -1,8 +1,11 @@
-"""OpenAI's error object, the same for streams and recordings. Pure."""
+"""OpenAI's error object and its answers to requests, the same for streams and recordings. Pure."""
 
+import json
 from typing import Any
 
 from livecaption.errors import InvalidUpload, LivecaptionError
+from livecaption.live.dialects.dialect import HttpAnswer
+from livecaption.live.dialects.refusals import refusal_headers
 
 CODES = {
     "unauthorized": "invalid_api_key",
@@ -36,6 +39,16 @@ def object_of(error: LivecaptionError) -> dict[str, Any]:
     """Return the object of an error that is the answer to a request."""
     field = (error.field if isinstance(error, InvalidUpload) else None) or FIELDS.get(error.code)
     return _object(error.message, error.code, field, is_ours=error.http_status >= 500)
+
+
+def refusal(error: LivecaptionError, request_id: str = "") -> HttpAnswer:
+    """Answer a request that is refused, with the status of the error. Clients show the message of OpenAI's object.
+
+    They send a request again after many errors, with the whole recording. A header forbids that if it cannot help.
+    """
+    del request_id  # each answer has it in a header
+    headers = refusal_headers(error) | {"x-should-retry": "false" if error.retry_after_s is None else "true"}
+    return HttpAnswer(error.http_status, json.dumps({"error": object_of(error)}, ensure_ascii=False), headers)
 
 
 def _object(message: str, code: str, param: str | None, *, is_ours: bool) -> dict[str, Any]:

@@ -19,17 +19,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from livecaption.errors import InvalidMessage, LivecaptionError
+from livecaption.errors import InvalidMessage
 from livecaption.events import ErrorReport, Event, Final, Partial, Pong, Ready, SpeechEnd, SpeechStart
 from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Audio, Command, Configure, Control, Discard, Flush, Open, Ping, Reply
-from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
+from livecaption.live.dialects.dialect import Handshake, Limits, Route
 from livecaption.live.dialects.json_messages import json_object
 from livecaption.live.dialects.keys import shown_keys
-from livecaption.live.dialects.openai_errors import FAILURES, error_object, object_of
+from livecaption.live.dialects.openai_errors import FAILURES, error_object, refusal
 from livecaption.live.dialects.openai_items import Items, WireEvent
 from livecaption.live.dialects.openai_session import InvalidField, Session
-from livecaption.live.dialects.refusals import refusal_headers
 from livecaption.live.state import Ending
 from livecaption.speech.endpointing import EndpointingConfig
 
@@ -257,12 +256,6 @@ def accept(handshake: Handshake, endpointing: EndpointingConfig) -> OpenAIRealti
     """Begin a conversation. `?model=` names a model, and any will do. Other options are ignored, such as `intent`."""
     beta = BETA_SUBPROTOCOL in handshake.subprotocols or "realtime=v1" in handshake.headers.get("OpenAI-Beta", "")
     return OpenAIRealtime(endpointing, handshake.query.get("model", ""), beta=beta)
-
-
-def refusal(error: LivecaptionError, request_id: str = "") -> HttpAnswer:
-    """Answer with the status of the error and OpenAI's object, of which its clients show the message."""
-    del request_id  # each answer has it in a header
-    return HttpAnswer(error.http_status, json.dumps({"error": object_of(error)}), refusal_headers(error))
 
 
 ROUTE = Route(PATH, (SUBPROTOCOL,), accept, refusal, shown_keys, may_idle=True)

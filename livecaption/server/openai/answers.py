@@ -14,7 +14,7 @@ from livecaption.events import Final
 from livecaption.live.dialects.dialect import HttpAnswer
 from livecaption.live.dialects.openai_errors import object_of
 from livecaption.live.dialects.openai_items import speaker_letters
-from livecaption.live.dialects.refusals import JSON, refusal_headers
+from livecaption.live.dialects.refusals import JSON
 from livecaption.recognition import ModelDescription, Task
 from livecaption.server.openai.fields import ResponseFormat
 
@@ -118,16 +118,6 @@ def models(loaded: ModelDescription) -> dict[str, Any]:
 def model(loaded: ModelDescription) -> dict[str, Any]:
     """Return the description of the loaded model."""
     return {"id": loaded.model, "object": "model", "created": CREATED_S, "owned_by": OWNER}
-
-
-def refusal(error: LivecaptionError, request_id: str = "") -> HttpAnswer:
-    """Answer with the status of the error.
-
-    Clients send a request again after many errors, with the whole recording. A header forbids that if it cannot help.
-    """
-    del request_id  # each answer has it in a header
-    headers = refusal_headers(error) | {"x-should-retry": "false" if error.retry_after_s is None else "true"}
-    return HttpAnswer(error.http_status, json.dumps({"error": object_of(error)}, ensure_ascii=False), headers)
 
 
 def _language(spoken: Sequence[Final]) -> str:

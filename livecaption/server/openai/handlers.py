@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from livecaption.captions.transcript import in_spoken_order
 from livecaption.errors import LivecaptionError, UnknownModel
 from livecaption.events import Final
+from livecaption.live.dialects import openai_errors
 from livecaption.recognition import ModelDescription, Task
 from livecaption.server import auth, http
 from livecaption.server.openai import answers, fields
@@ -27,7 +28,7 @@ def _in_openais_shape(handler: Handler) -> Handler:
             return await handler(request)
         except LivecaptionError as error:
             http.log_refusal(request, error)
-            return http.answer(answers.refusal(error))
+            return http.answer(openai_errors.refusal(error))
 
     return answering
 

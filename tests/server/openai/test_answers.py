@@ -7,18 +7,11 @@ from typing import Any
 import pytest
 
 from livecaption.errors import (
-    InvalidAudio,
-    InvalidMessage,
-    InvalidUpload,
-    LivecaptionError,
-    TranscriptionFailed,
-    Unauthorized,
     Unavailable,
 )
 from livecaption.events import CaptionWord, Final, Turn
 from livecaption.recognition import ModelDescription
 from livecaption.server.openai import answers
-from tests.support.cases import for_each
 
 WORDS = (CaptionWord("Doors", 120, 400, 0.9), CaptionWord("open.", 400, 900, 0.9))
 FINALS = [
@@ -96,27 +89,3 @@ def test_events_are_lines_of_data() -> None:
 def test_models_are_the_loaded_one() -> None:
     [model] = answers.models(ModelDescription("tiny.en", "cpu", "int8", ("en",), translates=False))["data"]
     assert (model["id"], model["object"]) == ("tiny.en", "model")
-
-
-@for_each(
-    ("error", "status", "kind", "code", "param"),
-    [
-        (Unauthorized("no"), 401, "invalid_request_error", "invalid_api_key", None),
-        (InvalidUpload("no", field="stream"), 400, "invalid_request_error", "invalid_upload", "stream"),
-        (InvalidAudio("no", code="invalid_container"), 400, "invalid_request_error", "invalid_container", "file"),
-        (InvalidMessage("no", code="unsupported_task"), 400, "invalid_request_error", "unsupported_model", None),
-        (TranscriptionFailed("no"), 500, "server_error", "transcription_failed", None),
-    ],
-)
-def test_a_failure_that_would_come_again_is_no_reason_to_send_the_recording_again(
-    error: LivecaptionError, status: int, kind: str, code: str, param: str | None
-) -> None:
-    refusal = answers.refusal(error)
-    assert (refusal.status, refusal.headers["x-should-retry"]) == (status, "false")
-    assert json.loads(refusal.body) == {"error": {"message": "no", "type": kind, "param": param, "code": code}}
-
-
-def test_overload_names_the_time_of_another_attempt() -> None:
-    refusal = answers.refusal(Unavailable("later", code="too_many_uploads", retry_after_s=10.0))
-    assert (refusal.status, refusal.headers["Retry-After"]) == (503, "10")
-    assert refusal.headers["x-should-retry"] == "true"
