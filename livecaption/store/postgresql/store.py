@@ -235,7 +235,8 @@ class PostgresqlStore:
     def _note_lost(self, session_id: str, generation: int, is_owned: bool) -> None:
         if self._generations.get(session_id) == generation:  # else it was given up, or is here again
             del self._generations[session_id]
-            self._on_lost(SessionId(session_id), is_owned)
+            # Not at once: a fault in a session must not end the task that has found this out.
+            asyncio.get_running_loop().call_soon(self._on_lost, SessionId(session_id), is_owned)
 
     async def _watch_servers(self) -> None:
         """Note sessions of servers that have died. One that was seen dead twice is: its connection may only be new.
@@ -247,7 +248,7 @@ class PostgresqlStore:
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             with suppress(StoreFailed):
-                for moved in await self._read(partial(ownership.moved_on, generations=dict(self._generations))):
+                for moved in await self._read(partial(ownership.moved_on, generations=self._generations)):
                     self._note_lost(*moved)
                 dead = await self._read(ownership.dead_servers)
                 if gone := (dead & suspected) - {self._presence.id}:

@@ -170,10 +170,8 @@ class Writer:
             except UNWRITABLE:
                 await connection.execute("ROLLBACK")
                 lost, n_left_out = await _write_each(connection, batch)
-        # Not at once: a fault in a session must not end this task.
-        loop = asyncio.get_running_loop()
-        for session_id, generation, is_owned in lost:
-            loop.call_soon(self._lost, session_id, generation, is_owned)
+        for session in lost:
+            self._lost(*session)
         for _ in batch:
             self._waiting.popleft()
         self.n_lost += n_left_out
@@ -183,7 +181,8 @@ class Writer:
             self.failing = False
             logger.warning("transcripts are stored again, including those that waited")
         self._n_written += len(batch)
-        loop.call_soon(self._written, self._n_written)
+        # Not at once: a fault in a session must not end this task.
+        asyncio.get_running_loop().call_soon(self._written, self._n_written)
 
     async def _connected(self) -> Any:
         if self._connection is None or self._connection.is_closed():

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -201,6 +202,41 @@ async def test_a_server_learns_that_it_has_lost_a_session_before_its_final_count
         one.store.append(ONE, final("Late.", utterance=1), 1, 900, lambda: lost_before.append(bool(one.lost)))
         await eventually(lambda: lost_before)
         assert (lost_before, one.lost, await texts(other)) == ([True], [("one", True)], ["0"])
+
+
+async def test_a_server_that_writes_nothing_learns_that_it_has_lost_a_session(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It missed the question for the session, in which nobody speaks."""
+    monkeypatch.setattr(store, "WATCH_INTERVAL_S", 0.05)
+    async with server(address, hangs=True) as one, server(address) as other:
+        begin(one, 1)
+        await keep(one.store, new_session("two", resumption=RESUMPTION), ended=False)
+        await other.store.take(ONE)
+        await eventually(lambda: one.lost)
+        await other.store._do(partial(ownership.interrupt, servers={one.store._presence.id}))
+        await eventually(lambda: len(one.lost) == 2)
+        assert (one.lost, other.lost) == ([("one", True), ("two", False)], [])
+
+
+async def test_a_fault_in_a_session_that_is_lost_does_not_hide_the_loss_of_the_next(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WATCH_INTERVAL_S", 0.05)
+    async with server(address, hangs=True) as one, server(address) as other:
+        lost: list[str] = []
+
+        def fail(session_id: SessionId, is_owned: bool) -> None:
+            lost.append(session_id)
+            raise RuntimeError("a fault")
+
+        one.store.share(one.asked.append, fail)
+        begin(one, 1)
+        await keep(one.store, new_session("two", resumption=RESUMPTION), ended=False)
+        await other.store.take(ONE)
+        await eventually(lambda: lost == ["one"])
+        await other.store.take(SessionId("two"))
+        await eventually(lambda: lost == ["one", "two"])
 
 
 async def test_a_write_that_meets_a_takeover_waits_for_it_and_changes_no_row(cluster: Cluster, address: str) -> None:
