@@ -86,8 +86,7 @@ class PostgresqlStore:
                 connection.terminate()
                 raise
         except (*FAILURES, StoreFailed) as error:
-            why = error.message if isinstance(error, StoreFailed) else reason(error)
-            raise StoreUnusable(f"cannot keep transcripts in {self._place}: {why} (--store)") from None
+            raise StoreUnusable(f"cannot keep transcripts in {self._place}: {reason(error)} (--store)") from None
         self._pool = await connecting.pool(self._url, MAX_READING)
         self._writer.start(connection)
         self._tasks = {asyncio.create_task(self._expire()), asyncio.create_task(self._watch_servers())}
@@ -311,8 +310,7 @@ class PostgresqlStore:
                     connection.terminate()  # otherwise the pool would wait for its answer
                     raise
         except (*FAILURES, LivecaptionError) as error:
-            why = error.message if isinstance(error, LivecaptionError) else reason(error)
-            raise StoreFailed(f"the transcripts cannot be read now: {why}") from None
+            raise StoreFailed(f"the transcripts cannot be read now: {reason(error)}") from None
 
 
 def _now_ms() -> int:

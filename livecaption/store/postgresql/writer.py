@@ -152,7 +152,7 @@ class Writer:
                 await connection.execute("COMMIT")
         except (*FAILURES, LivecaptionError) as error:
             self._let_go()
-            result = StoreFailed(f"the transcripts cannot be changed now: {_text(error)}")
+            result = StoreFailed(f"the transcripts cannot be changed now: {reason(error)}")
         if answered.done():  # the caller may have given up
             return
         if isinstance(result, StoreFailed):
@@ -201,7 +201,7 @@ class Writer:
         if not self.failing:
             self.failing = True
             logger.error(
-                "transcripts cannot be stored (%s); captions go on, and are stored later if possible", _text(error)
+                "transcripts cannot be stored (%s); captions go on, and are stored later if possible", reason(error)
             )
 
 
@@ -236,7 +236,3 @@ async def _write_each(connection: Any, batch: list[Entry]) -> tuple[list[Any], i
         await connection.execute("RELEASE SAVEPOINT entry")
     await connection.execute("COMMIT")
     return lost, n_left_out
-
-
-def _text(error: Exception) -> str:
-    return error.message if isinstance(error, LivecaptionError) else reason(error)
