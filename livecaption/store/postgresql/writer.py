@@ -120,7 +120,6 @@ class Writer:
                 self._changed.clear()
                 await self._changed.wait()
             elif self.failing:
-                self._changed.clear()
                 await self._until_retry()
             await self._try()
 
