@@ -1,15 +1,10 @@
-"""Write which of several processes has a session, in one file of SQLite that they share. Pure.
+"""Change which of several processes has a session, in one file of SQLite that they share. Pure.
 
 Each time that another process gets a session, its generation grows.
 """
 
 from livecaption.recognition import SessionId
 from livecaption.store.rows import Statement
-
-
-def own(session_id: SessionId, owner: str) -> Statement:
-    """Note which process has a session that begins."""
-    return "UPDATE session SET owner = ? WHERE id = ? AND owner IS NULL", (owner, session_id)
 
 
 def release(session_id: SessionId, owner: str, now_ms: int) -> list[Statement]:

@@ -109,7 +109,7 @@ class SharedTranscripts(TranscriptStore):
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
         self._own.add(session.id)
-        self._submit([*rows.begin(session), owners.own(session.id, self._owner)], written, session.id)
+        self._submit(rows.begin(session, self._owner), written, session.id)
 
     def _submit(
         self, statements: list[Statement], written: Callable[[], None], session_id: SessionId | None = None

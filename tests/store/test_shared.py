@@ -10,6 +10,7 @@ import pytest
 from livecaption.errors import StoreUnusable
 from livecaption.events import Final
 from livecaption.recognition import SessionId
+from livecaption.store import writer
 from livecaption.store.config import Sharing, StoreConfig
 from livecaption.store.keeper import Keeper
 from livecaption.store.rows import Resumption, SessionState
@@ -65,6 +66,19 @@ async def test_all_processes_read_what_one_has_written(path: Path) -> None:
         assert await texts(b) == ["text 0"]
         assert await b.resumption(ONE) == RESUMPTION
         assert await b.interrupted() == []
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_a_process_has_a_session_that_it_begins_also_where_not_all_of_it_goes_into_one_transaction(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_BATCH", 1)
+    async with sharing(path, "a") as (a,):
+        lost: list[SessionId] = []
+        a.share(ignore_asked, lambda session_id, _: lost.append(session_id))
+        begin(a)
+        await all_written(a)
+        assert (lost, await texts(a), await a.resumption(ONE)) == ([], ["text 0"], RESUMPTION)
 
 
 @pytest.mark.usefixtures("keeper")
