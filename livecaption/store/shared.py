@@ -137,11 +137,11 @@ class SharedTranscripts(TranscriptStore):
             yield is_taken
 
         is_taken = await self._do(take)
-        taken = {each.record.id: each for each in await self.interrupted()} if is_taken else {}
-        if session_id not in taken:
+        taken = await self._read(lambda database: database.interrupted(self._owner, session_id)) if is_taken else []
+        if not taken:
             raise Unavailable("another process has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
         self._own.add(session_id)
-        return taken[session_id]
+        return taken[0]
 
     def release(self, session_id: SessionId) -> None:
         asker = self._askers.pop(session_id, None)

@@ -18,7 +18,7 @@ from livecaption.store.shared import SharedTranscripts
 from tests.support.stored import new_session
 from tests.support.stores import all_written, ignore
 
-ONE = SessionId("one")
+ONE, TWO = SessionId("one"), SessionId("two")
 RESUMPTION = Resumption("{}", "hash", None)
 FINALS = [Final(n, f"text {n}", n * 1000, n * 1000 + 900, "en", 0.9, 500) for n in range(3)]
 
@@ -105,6 +105,19 @@ async def test_a_session_is_asked_for_and_comes_with_all_that_was_written(path: 
         assert given == [ONE]
         assert [final.text for final in taken.finals] == ["text 0", "text 1"]
         assert (taken.generation, taken.checkpoint_ms, taken.record.state) == (2, 1900, SessionState.INTERRUPTED)
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_of_several_sessions_that_wait_for_their_publishers_the_one_that_is_wanted_is_taken(path: Path) -> None:
+    async with sharing(path, "a", "b") as (a, b):
+        a.share(a.release, lambda *_: None)
+        for session_id in (ONE, TWO):
+            a.begin(new_session(session_id, resumption=RESUMPTION), ignore)
+        await all_written(a)
+        for session_id in (TWO, ONE):
+            taken = await b.take(session_id)
+            assert taken is not None
+            assert taken.record.id == session_id
 
 
 @pytest.mark.usefixtures("keeper")
