@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livecaption.errors import StoreUnusable
-from livecaption.store import schema
+from livecaption.store import owners, schema
 from livecaption.store.database import BUSY_TIMEOUT_S, Database
 
 
@@ -35,11 +35,7 @@ def acquire(path: Path) -> sqlite3.Connection:
                 database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
                 database.execute("UPDATE session SET owner = NULL WHERE owner IS NOT NULL")
                 # Before any of their events is sent, because event numbers of two generations must differ.
-                database.execute(
-                    "UPDATE resumption "
-                    "SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)",
-                    (round(time.time() * 1000),),
-                )
+                database.execute(owners.INTERRUPT, (round(time.time() * 1000),))
         except BaseException:
             lock.close()
             raise
