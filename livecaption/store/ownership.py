@@ -9,7 +9,21 @@ from pathlib import Path
 
 from livecaption.errors import StoreUnusable
 from livecaption.store import owners, schema
+from livecaption.store.config import NO_HOME
 from livecaption.store.database import BUSY_TIMEOUT_S, Database
+
+
+def located(path: str) -> Path:
+    """Return the path of a store without `~`.
+
+    Raises:
+        StoreUnusable: the home directory is unknown.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        advice = f"{NO_HOME}, or --store to a file or none"
+        raise StoreUnusable(f"cannot keep transcripts in {path}: {advice}") from None
 
 
 def acquire(path: Path) -> sqlite3.Connection:

@@ -87,6 +87,11 @@ async def test_another_server_is_refused(path: Path) -> None:
         Keeper(StoreConfig(str(path))).open(["c"])
 
 
+def test_a_file_below_an_unknown_home_is_refused() -> None:
+    with pytest.raises(StoreUnusable, match=r"in ~no-such-user/transcripts\.db: the home directory is unknown"):
+        Keeper(StoreConfig("~no-such-user/transcripts.db")).open(["a"])
+
+
 @pytest.mark.usefixtures("keeper")
 async def test_a_session_is_asked_for_and_comes_with_all_that_was_written(path: Path) -> None:
     async with sharing(path, "a", "b") as (a, b):
