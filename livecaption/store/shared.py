@@ -18,13 +18,12 @@ from livecaption.store.database import Database
 from livecaption.store.held import MAX_HOLD_S, ignore
 from livecaption.store.neighbours import Neighbours
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption, Statement
-from livecaption.store.store import RETRY_S
+from livecaption.store.store import RETRY_S, TAKEN_RETRY_AFTER_S
 from livecaption.store.transcripts import TranscriptStore
 
 BUSY_TIMEOUT_S = 2.0
 """Wait in s for the transactions of the other processes. Longer: a stop could wait for it. Shorter: more failures to
 write where the disk is slow."""
-TAKEN_RETRY_AFTER_S = 1.0
 
 
 class _Entry(NamedTuple):

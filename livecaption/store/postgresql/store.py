@@ -27,6 +27,7 @@ from livecaption.store.store import (
     EXPIRY_INTERVAL_S,
     MAX_UNUSED_ROOMS,
     RETRY_S,
+    TAKEN_RETRY_AFTER_S,
     StoreFigures,
     oldest_waiting_ms,
 )
@@ -39,7 +40,6 @@ databases fail."""
 WATCH_INTERVAL_S = 5.0
 """Time in s between two looks for servers that have died. Longer: their sessions seem open for longer. Shorter: a
 server whose connection was broken loses its sessions sooner."""
-TAKEN_RETRY_AFTER_S = 1.0
 NOT_OURS = -1
 """A generation that no session has."""
 EXPIRED_AT_ONCE = 20
