@@ -325,14 +325,17 @@ class Database:
         )
         return frozenset(session_id for (session_id,) in found)
 
-    def interrupted(self, owner: str | None = None) -> list[InterruptedSession]:
-        """Return the sessions that can go on and that this process has, or none of several, the oldest first."""
+    def interrupted(self, owner: str | None = None, session_id: str | None = None) -> list[InterruptedSession]:
+        """Return the sessions that can go on and that this process has, or none of several, the oldest first.
+
+        `session_id`: the only one of them that is wanted; None: all.
+        """
         found = self.execute(
             "SELECT start, resume_token_hash, reader_token_hash, generation, interrupted_at_ms, checkpoint_ms, "
             f"shift_ms, {rows.SESSION_COLUMNS} "
             "FROM resumption JOIN session ON session.number = resumption.session "
-            "WHERE state = 'interrupted' AND owner IS ? ORDER BY number",
-            (owner,),
+            "WHERE state = 'interrupted' AND owner IS ? AND id = coalesce(?, id) ORDER BY number",
+            (owner, session_id),
         ).fetchall()
         sessions = []
         for (

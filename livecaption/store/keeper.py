@@ -8,13 +8,12 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from livecaption.errors import StoreFailed, StoreUnusable
+from livecaption.errors import StoreFailed
 from livecaption.store import owners
-from livecaption.store.config import NO_HOME, StoreConfig
+from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
-from livecaption.store.ownership import acquire
+from livecaption.store.ownership import acquire, located
 from livecaption.store.shared import BUSY_TIMEOUT_S
 
 
@@ -22,7 +21,7 @@ class Keeper:
     """The keeper of one file."""
 
     def __init__(self, config: StoreConfig) -> None:
-        self._path = Path(config.path)
+        self._config = config
         self._lock: sqlite3.Connection | None = None
 
     def open(self, processes: Sequence[str]) -> None:
@@ -31,10 +30,7 @@ class Keeper:
         Raises:
             StoreUnusable: another server has it, or it cannot be used.
         """
-        try:
-            self._path = self._path.expanduser()
-        except RuntimeError:
-            raise StoreUnusable(f"cannot keep transcripts in {self._path}: {NO_HOME}, or --store to a file") from None
+        self._path = located(self._config.path)
         self._lock = acquire(self._path)
         with contextlib.closing(Database(self._path)) as database, database.transaction():
             for remainder, owner in enumerate(processes):

@@ -1,4 +1,4 @@
-"""Write which of several processes has a session, in one file of SQLite that they share. Pure.
+"""Change which of several processes has a session, in one file of SQLite that they share. Pure.
 
 Each time that another process gets a session, its generation grows.
 """
@@ -6,18 +6,15 @@ Each time that another process gets a session, its generation grows.
 from livecaption.recognition import SessionId
 from livecaption.store.rows import Statement
 
-
-def own(session_id: SessionId, owner: str) -> Statement:
-    """Note which process has a session that begins."""
-    return "UPDATE session SET owner = ? WHERE id = ? AND owner IS NULL", (owner, session_id)
+INTERRUPT = "UPDATE resumption SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)"
+"""Note that sessions pass on. The time is that at which they were interrupted first."""
 
 
 def release(session_id: SessionId, owner: str, now_ms: int) -> list[Statement]:
     """Note that a process has given a session up, which can go on elsewhere."""
     return [
         (
-            "UPDATE resumption SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?) "
-            "WHERE session = (SELECT number FROM session WHERE id = ? AND owner = ?)",
+            f"{INTERRUPT} WHERE session = (SELECT number FROM session WHERE id = ? AND owner = ?)",
             (now_ms, session_id, owner),
         ),
         ("UPDATE session SET owner = NULL, state = 'interrupted' WHERE id = ? AND owner = ?", (session_id, owner)),
@@ -33,8 +30,7 @@ def take(session_id: str, owner: str, former: str | None, now_ms: int) -> list[S
             (owner, session_id, former),
         ),
         (
-            "UPDATE resumption SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?) "
-            "WHERE session = (SELECT number FROM session WHERE id = ? AND owner = ?)",
+            f"{INTERRUPT} WHERE session = (SELECT number FROM session WHERE id = ? AND owner = ?)",
             (now_ms, session_id, owner),
         ),
     ]
@@ -48,8 +44,7 @@ def pass_on(dead: str, successor: str, now_ms: int) -> list[Statement]:
             (successor, dead),
         ),
         (
-            "UPDATE resumption SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?) "
-            "WHERE session IN (SELECT number FROM session WHERE owner = ?)",
+            f"{INTERRUPT} WHERE session IN (SELECT number FROM session WHERE owner = ?)",
             (now_ms, successor),
         ),
     ]

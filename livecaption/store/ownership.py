@@ -8,8 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livecaption.errors import StoreUnusable
-from livecaption.store import schema
+from livecaption.store import owners, schema
+from livecaption.store.config import NO_HOME
 from livecaption.store.database import BUSY_TIMEOUT_S, Database
+
+
+def located(path: str) -> Path:
+    """Return the path of a store without `~`.
+
+    Raises:
+        StoreUnusable: the home directory is unknown.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        advice = f"{NO_HOME}, or --store to a file or none"
+        raise StoreUnusable(f"cannot keep transcripts in {path}: {advice}") from None
 
 
 def acquire(path: Path) -> sqlite3.Connection:
@@ -35,11 +49,7 @@ def acquire(path: Path) -> sqlite3.Connection:
                 database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
                 database.execute("UPDATE session SET owner = NULL WHERE owner IS NOT NULL")
                 # Before any of their events is sent, because event numbers of two generations must differ.
-                database.execute(
-                    "UPDATE resumption "
-                    "SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)",
-                    (round(time.time() * 1000),),
-                )
+                database.execute(owners.INTERRUPT, (round(time.time() * 1000),))
         except BaseException:
             lock.close()
             raise

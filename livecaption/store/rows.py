@@ -178,10 +178,11 @@ TRANSLATION_COLUMNS = "utterance, translation.language, translation.text"
 """The fields of a `Translation`."""
 
 
-def begin(session: NewSession) -> list[Statement]:
+def begin(session: NewSession, owner: str | None = None) -> list[Statement]:
+    """Write a session that begins. `owner` is the process that has it, where several share the file."""
     begun: Statement = (
-        "INSERT INTO session (id, title, language, private, started_at_ms, state, event, room) "
-        "VALUES (?, ?, ?, ?, ?, 'open', ?, (SELECT number FROM room WHERE name = ?)) ON CONFLICT DO NOTHING",
+        "INSERT INTO session (id, title, language, private, started_at_ms, state, event, room, owner) "
+        "VALUES (?, ?, ?, ?, ?, 'open', ?, (SELECT number FROM room WHERE name = ?), ?) ON CONFLICT DO NOTHING",
         (
             session.id,
             session.title,
@@ -190,6 +191,7 @@ def begin(session: NewSession) -> list[Statement]:
             session.started_at_ms,
             session.event,
             session.room,
+            owner,
         ),
     )
     if session.resumption is None:

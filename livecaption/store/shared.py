@@ -18,13 +18,12 @@ from livecaption.store.database import Database
 from livecaption.store.held import MAX_HOLD_S, ignore
 from livecaption.store.neighbours import Neighbours
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption, Statement
-from livecaption.store.store import RETRY_S
+from livecaption.store.store import RETRY_S, TAKEN_RETRY_AFTER_S
 from livecaption.store.transcripts import TranscriptStore
 
 BUSY_TIMEOUT_S = 2.0
 """Wait in s for the transactions of the other processes. Longer: a stop could wait for it. Shorter: more failures to
 write where the disk is slow."""
-TAKEN_RETRY_AFTER_S = 1.0
 
 
 class _Entry(NamedTuple):
@@ -76,7 +75,6 @@ class SharedTranscripts(TranscriptStore):
         self._owner = sharing.owner
         self._expires = sharing.expires
         self._neighbours = Neighbours(Path(sharing.directory), sharing.owner, self._note_asked)
-        self._own: set[str] = set()
         self._askers: dict[str, str] = {}  # the processes that want to have some of them
         self._on_asked: Callable[[SessionId], None] = lambda _: None
         self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
@@ -99,7 +97,7 @@ class SharedTranscripts(TranscriptStore):
         pass
 
     def _open_to_write(self) -> Database:
-        return _Database(self._path, self._owner, partial(self._call, self._note_lost))
+        return _Database(self._path, self._owner, lambda *lost: self._call(self._on_lost, *lost))
 
     async def _expire(self) -> None:
         if self._expires:
@@ -108,8 +106,7 @@ class SharedTranscripts(TranscriptStore):
     # Writing
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
-        self._own.add(session.id)
-        self._submit([*rows.begin(session), owners.own(session.id, self._owner)], written, session.id)
+        self._submit(rows.begin(session, self._owner), written, session.id)
 
     def _submit(
         self, statements: list[Statement], written: Callable[[], None], session_id: SessionId | None = None
@@ -137,34 +134,25 @@ class SharedTranscripts(TranscriptStore):
             yield is_taken
 
         is_taken = await self._do(take)
-        taken = {each.record.id: each for each in await self.interrupted()} if is_taken else {}
-        if session_id not in taken:
+        taken = await self._read(lambda database: database.interrupted(self._owner, session_id)) if is_taken else []
+        if not taken:
             raise Unavailable("another process has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
-        self._own.add(session_id)
-        return taken[session_id]
+        return taken[0]
 
     def release(self, session_id: SessionId) -> None:
         asker = self._askers.pop(session_id, None)
         done = ignore if asker is None else partial(self._neighbours.note_released, session_id, asker)
         self._submit(owners.release(session_id, self._owner, _now_ms()), done, session_id)
-        self._own.discard(session_id)
 
     async def resumption(self, session_id: str) -> Resumption | None:
         return await self._read(lambda database: database.resumption(session_id))
 
     async def interrupted(self) -> list[InterruptedSession]:
-        found = await self._read(lambda database: database.interrupted(self._owner))
-        self._own.update(each.record.id for each in found)
-        return found
+        return await self._read(lambda database: database.interrupted(self._owner))
 
     def _note_asked(self, session_id: str, by: str) -> None:
         self._askers[session_id] = by
         self._on_asked(SessionId(session_id))
-
-    def _note_lost(self, session_id: SessionId, is_owned: bool) -> None:
-        if session_id in self._own:
-            self._own.discard(session_id)
-            self._on_lost(session_id, is_owned)
 
 
 def _now_ms() -> int:

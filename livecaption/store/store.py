@@ -21,6 +21,8 @@ CHORE_TIMEOUT_S = 30.0
 """Time-out in s of a deletion. A session of an hour among a thousand sessions takes less than 1 s."""
 RETRY_S = 1.0
 """Time in s from a failure to write to the next try."""
+TAKEN_RETRY_AFTER_S = 1.0
+"""Time in s after which a client may ask again for a session that another server has just taken over."""
 MAX_WAITING = 20_000
 """Entries that wait for a database that does not work. A hundred streams make that many finals in ten minutes, in
 about 20 MB. Later ones are lost to the store, not to the readers. More: memory. Less: transcripts lose more."""

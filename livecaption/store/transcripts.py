@@ -14,17 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-from livecaption.errors import StoreFailed, StoreUnusable
+from livecaption.errors import StoreFailed
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
-from livecaption.store.config import NO_HOME, StoreConfig
+from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
-from livecaption.store.ownership import acquire
+from livecaption.store.ownership import acquire, located
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord, Statement
 from livecaption.store.search import Excerpt
 from livecaption.store.store import (
@@ -55,8 +54,7 @@ class TranscriptStore:
     def __init__(self, config: StoreConfig, *, max_hold_s: float = MAX_HOLD_S, retry_s: float = RETRY_S) -> None:
         self._max_hold_s = max_hold_s
         self._retry_s = retry_s
-        self._path = Path(config.path)
-        self._keep_days = config.keep_days
+        self._config = config
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -64,11 +62,7 @@ class TranscriptStore:
         self._closed: asyncio.Future[int] = self._loop.create_future()
         self._reading = ThreadPoolExecutor(1, "store-reader")
         self._reader: Database | None = None
-        try:
-            self._path = self._path.expanduser()
-        except RuntimeError:
-            advice = f"{NO_HOME}, or --store to a file or none"
-            raise StoreUnusable(f"cannot keep transcripts in {self._path}: {advice}") from None
+        self._path = located(self._config.path)
         await asyncio.to_thread(self._take)
         self._writer = Writer(
             self._open_to_write,
@@ -205,8 +199,8 @@ class TranscriptStore:
         """Delete old sessions, now and every hour. First remove the traces of a deletion that was interrupted."""
         with suppress(StoreFailed):  # the next start tries again
             await self._do(Database.purge)
-        while self._keep_days:
-            oldest_ms = round(time.time() * 1000 - self._keep_days * DAY_MS)
+        while keep_days := self._config.keep_days:
+            oldest_ms = round(time.time() * 1000 - keep_days * DAY_MS)
             with suppress(StoreFailed):  # the next hour tries again
                 await self._do(partial(Database.expire, before_ms=oldest_ms))
             await asyncio.sleep(EXPIRY_INTERVAL_S)

@@ -10,6 +10,7 @@ import pytest
 from livecaption.errors import StoreUnusable
 from livecaption.events import Final
 from livecaption.recognition import SessionId
+from livecaption.store import writer
 from livecaption.store.config import Sharing, StoreConfig
 from livecaption.store.keeper import Keeper
 from livecaption.store.rows import Resumption, SessionState
@@ -17,7 +18,7 @@ from livecaption.store.shared import SharedTranscripts
 from tests.support.stored import new_session
 from tests.support.stores import all_written, ignore
 
-ONE = SessionId("one")
+ONE, TWO = SessionId("one"), SessionId("two")
 RESUMPTION = Resumption("{}", "hash", None)
 FINALS = [Final(n, f"text {n}", n * 1000, n * 1000 + 900, "en", 0.9, 500) for n in range(3)]
 
@@ -68,9 +69,27 @@ async def test_all_processes_read_what_one_has_written(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("keeper")
+async def test_a_process_has_a_session_that_it_begins_also_where_not_all_of_it_goes_into_one_transaction(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_BATCH", 1)
+    async with sharing(path, "a") as (a,):
+        lost: list[SessionId] = []
+        a.share(ignore_asked, lambda session_id, _: lost.append(session_id))
+        begin(a)
+        await all_written(a)
+        assert (lost, await texts(a), await a.resumption(ONE)) == ([], ["text 0"], RESUMPTION)
+
+
+@pytest.mark.usefixtures("keeper")
 async def test_another_server_is_refused(path: Path) -> None:
     with pytest.raises(StoreUnusable, match="another server keeps its transcripts there"):
         Keeper(StoreConfig(str(path))).open(["c"])
+
+
+def test_a_file_below_an_unknown_home_is_refused() -> None:
+    with pytest.raises(StoreUnusable, match=r"in ~no-such-user/transcripts\.db: the home directory is unknown"):
+        Keeper(StoreConfig("~no-such-user/transcripts.db")).open(["a"])
 
 
 @pytest.mark.usefixtures("keeper")
@@ -91,6 +110,19 @@ async def test_a_session_is_asked_for_and_comes_with_all_that_was_written(path: 
         assert given == [ONE]
         assert [final.text for final in taken.finals] == ["text 0", "text 1"]
         assert (taken.generation, taken.checkpoint_ms, taken.record.state) == (2, 1900, SessionState.INTERRUPTED)
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_of_several_sessions_that_wait_for_their_publishers_the_one_that_is_wanted_is_taken(path: Path) -> None:
+    async with sharing(path, "a", "b") as (a, b):
+        a.share(a.release, lambda *_: None)
+        for session_id in (ONE, TWO):
+            a.begin(new_session(session_id, resumption=RESUMPTION), ignore)
+        await all_written(a)
+        for session_id in (TWO, ONE):
+            taken = await b.take(session_id)
+            assert taken is not None
+            assert taken.record.id == session_id
 
 
 @pytest.mark.usefixtures("keeper")

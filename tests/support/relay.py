@@ -1,6 +1,7 @@
 """A network between client and server whose connections break on command."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -105,3 +106,10 @@ async def relay_to(url: str, breaks: Sequence[tuple[float, float]] = ()) -> Asyn
             task.cancel()
         if serving:
             await asyncio.wait(serving)
+
+
+@asynccontextmanager
+async def relay_to_database(address: str) -> AsyncIterator[tuple[Relay, str]]:
+    """Run a relay to the database at this address. Yield it, and the address by way of it."""
+    async with relay_to(address) as relay:
+        yield relay, re.sub(r":\d+/", f":{urlsplit(relay.url).port}/", address)

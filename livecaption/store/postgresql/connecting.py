@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from livecaption.errors import StoreUnusable
+from livecaption.errors import LivecaptionError, StoreUnusable
 
 CONNECT_TIMEOUT_S = 5.0
 """Time-out in s of a new connection. Longer: a server that cannot start reports that later. Shorter: a distant or busy
@@ -53,7 +53,9 @@ async def pool(url: str, n_connections: int) -> Any:
 
 
 def reason(error: BaseException) -> str:
-    """Return the reason of one of `FAILURES`, in a line, without the values of a row."""
+    """Return the reason of one of `FAILURES` or of an error of ours, in a line, without the values of a row."""
+    if isinstance(error, LivecaptionError):
+        return error.message
     if isinstance(error, asyncpg.PostgresError):
         return str(error.args[0]) if error.args else type(error).__name__
     if isinstance(error, TimeoutError):

@@ -77,15 +77,18 @@ async def interrupt(connection: Any, servers: set[UUID]) -> None:
 
 
 async def moved_on(connection: Any, generations: Mapping[str, int]) -> list[tuple[str, int, bool]]:
-    """Return those of a server's sessions that it does not have any more, and whether another server has them."""
-    rows = await connection.fetch(
-        "SELECT id, generation, owner IS NOT NULL FROM session WHERE id = ANY($1::text[])", list(generations)
+    """Return those of a server's sessions that it does not have any more.
+
+    `generations`: those of its sessions in this server. With each one it returns that, and whether a server has it now.
+    """
+    found = await connection.fetch(
+        "SELECT id, mine.generation, owner IS NOT NULL FROM session "
+        "JOIN unnest($1::text[], $2::bigint[]) AS mine (id, generation) USING (id) "
+        "WHERE session.generation <> mine.generation",
+        list(generations),
+        list(generations.values()),
     )
-    return [
-        (session_id, generations[session_id], is_owned)
-        for session_id, generation, is_owned in rows
-        if generation != generations[session_id]
-    ]
+    return list(map(tuple, found))
 
 
 async def adopt(connection: Any, server: UUID) -> dict[str, int]:

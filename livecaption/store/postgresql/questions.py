@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from livecaption.events import Final, Translation
-from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.postgresql import statements, words
 from livecaption.store.postgresql.statements import NOW_MS
@@ -172,7 +171,7 @@ async def delete(connection: Any, session_id: str) -> bool:
 async def rename(connection: Any, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
     """Change the title of a session and its words in the index, and names of speakers. Return whether there is one."""
     found = None if title is None else words.vector(title)
-    changed = await connection.execute(statements.RENAME, SessionId(session_id), title, found)
+    changed = await connection.execute(statements.RENAME, session_id, title, found)
     for speaker, name in names.items():
         await connection.execute(statements.RENAME_SPEAKER, session_id, speaker, name)
     return bool(changed != "UPDATE 0")

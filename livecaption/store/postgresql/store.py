@@ -27,6 +27,7 @@ from livecaption.store.store import (
     EXPIRY_INTERVAL_S,
     MAX_UNUSED_ROOMS,
     RETRY_S,
+    TAKEN_RETRY_AFTER_S,
     StoreFigures,
     oldest_waiting_ms,
 )
@@ -39,7 +40,6 @@ databases fail."""
 WATCH_INTERVAL_S = 5.0
 """Time in s between two looks for servers that have died. Longer: their sessions seem open for longer. Shorter: a
 server whose connection was broken loses its sessions sooner."""
-TAKEN_RETRY_AFTER_S = 1.0
 NOT_OURS = -1
 """A generation that no session has."""
 EXPIRED_AT_ONCE = 20
@@ -86,8 +86,7 @@ class PostgresqlStore:
                 connection.terminate()
                 raise
         except (*FAILURES, StoreFailed) as error:
-            why = error.message if isinstance(error, StoreFailed) else reason(error)
-            raise StoreUnusable(f"cannot keep transcripts in {self._place}: {why} (--store)") from None
+            raise StoreUnusable(f"cannot keep transcripts in {self._place}: {reason(error)} (--store)") from None
         self._pool = await connecting.pool(self._url, MAX_READING)
         self._writer.start(connection)
         self._tasks = {asyncio.create_task(self._expire()), asyncio.create_task(self._watch_servers())}
@@ -235,7 +234,8 @@ class PostgresqlStore:
     def _note_lost(self, session_id: str, generation: int, is_owned: bool) -> None:
         if self._generations.get(session_id) == generation:  # else it was given up, or is here again
             del self._generations[session_id]
-            self._on_lost(SessionId(session_id), is_owned)
+            # Not at once: a fault in a session must not end the task that has found this out.
+            asyncio.get_running_loop().call_soon(self._on_lost, SessionId(session_id), is_owned)
 
     async def _watch_servers(self) -> None:
         """Note sessions of servers that have died. One that was seen dead twice is: its connection may only be new.
@@ -247,7 +247,7 @@ class PostgresqlStore:
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             with suppress(StoreFailed):
-                for moved in await self._read(partial(ownership.moved_on, generations=dict(self._generations))):
+                for moved in await self._read(partial(ownership.moved_on, generations=self._generations)):
                     self._note_lost(*moved)
                 dead = await self._read(ownership.dead_servers)
                 if gone := (dead & suspected) - {self._presence.id}:
@@ -310,8 +310,7 @@ class PostgresqlStore:
                     connection.terminate()  # otherwise the pool would wait for its answer
                     raise
         except (*FAILURES, LivecaptionError) as error:
-            why = error.message if isinstance(error, LivecaptionError) else reason(error)
-            raise StoreFailed(f"the transcripts cannot be read now: {why}") from None
+            raise StoreFailed(f"the transcripts cannot be read now: {reason(error)}") from None
 
 
 def _now_ms() -> int:

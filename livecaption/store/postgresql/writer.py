@@ -120,7 +120,6 @@ class Writer:
                 self._changed.clear()
                 await self._changed.wait()
             elif self.failing:
-                self._changed.clear()
                 await self._until_retry()
             await self._try()
 
@@ -152,7 +151,7 @@ class Writer:
                 await connection.execute("COMMIT")
         except (*FAILURES, LivecaptionError) as error:
             self._let_go()
-            result = StoreFailed(f"the transcripts cannot be changed now: {_text(error)}")
+            result = StoreFailed(f"the transcripts cannot be changed now: {reason(error)}")
         if answered.done():  # the caller may have given up
             return
         if isinstance(result, StoreFailed):
@@ -170,10 +169,8 @@ class Writer:
             except UNWRITABLE:
                 await connection.execute("ROLLBACK")
                 lost, n_left_out = await _write_each(connection, batch)
-        # Not at once: a fault in a session must not end this task.
-        loop = asyncio.get_running_loop()
-        for session_id, generation, is_owned in lost:
-            loop.call_soon(self._lost, session_id, generation, is_owned)
+        for session in lost:
+            self._lost(*session)
         for _ in batch:
             self._waiting.popleft()
         self.n_lost += n_left_out
@@ -183,7 +180,8 @@ class Writer:
             self.failing = False
             logger.warning("transcripts are stored again, including those that waited")
         self._n_written += len(batch)
-        loop.call_soon(self._written, self._n_written)
+        # Not at once: a fault in a session must not end this task.
+        asyncio.get_running_loop().call_soon(self._written, self._n_written)
 
     async def _connected(self) -> Any:
         if self._connection is None or self._connection.is_closed():
@@ -202,7 +200,7 @@ class Writer:
         if not self.failing:
             self.failing = True
             logger.error(
-                "transcripts cannot be stored (%s); captions go on, and are stored later if possible", _text(error)
+                "transcripts cannot be stored (%s); captions go on, and are stored later if possible", reason(error)
             )
 
 
@@ -237,7 +235,3 @@ async def _write_each(connection: Any, batch: list[Entry]) -> tuple[list[Any], i
         await connection.execute("RELEASE SAVEPOINT entry")
     await connection.execute("COMMIT")
     return lost, n_left_out
-
-
-def _text(error: Exception) -> str:
-    return error.message if isinstance(error, LivecaptionError) else reason(error)

@@ -82,6 +82,7 @@ async def test_a_wrong_address_is_reported_without_its_parts(rest: str) -> None:
         (OSError(113, "No route to host"), "No route to host"),
         (ssl.SSLError(1, "[SSL] wrong version number"), "[SSL] wrong version number"),
         (asyncpg.InterfaceError("connection is closed"), "the connection to the database is lost"),
+        (StoreUnusable("--store must be as"), "--store must be as"),
     ],
 )
 def test_each_failure_has_a_reason(error: Exception, expected: str) -> None:

@@ -1,15 +1,14 @@
 """One server has a session at a time, and the schema is one that all running versions can live with."""
 
 import asyncio
-import re
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -23,17 +22,12 @@ from livecaption.store.postgresql.store import PostgresqlStore
 from livecaption.store.rows import InterruptedSession, Resumption, SessionState
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
-from tests.support.relay import relay_to
+from tests.support.relay import relay_to_database
 from tests.support.stored import new_session
 from tests.support.stores import all_written, ignore, keep
 from tests.support.transcripts import final
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def address(cluster: Cluster) -> str:
-    return cluster.empty_database()
 
 
 async def opened(address: str) -> PostgresqlStore:
@@ -48,6 +42,16 @@ async def refusal(address: str) -> str:
     return refused.value.message
 
 
+async def migrate(address: str, steps: tuple[schema.Step, ...]) -> None:
+    """Bring a database to the schema of these steps."""
+    connection = await connect(address)
+    try:
+        async with connection.transaction():
+            await ownership.migrate(connection, steps)
+    finally:
+        await connection.close()
+
+
 async def test_the_database_of_another_program_is_not_touched(cluster: Cluster, address: str) -> None:
     cluster.execute("CREATE TABLE letter (text text); SELECT 1")
     assert "it is the database of another program" in await refusal(address)
@@ -59,10 +63,7 @@ async def test_a_database_of_a_later_version_is_used_if_that_has_only_added_to_i
 ) -> None:
     """So servers are replaced one by one: the first new one changes the schema while old ones are running."""
     later = (*schema.MIGRATIONS, schema.Step("ALTER TABLE session ADD COLUMN mood text", is_for_all=True))
-    connection = await connect(address)
-    async with connection.transaction():
-        await ownership.migrate(connection, later)
-    await connection.close()
+    await migrate(address, later)
     store = await opened(address)
     await keep(store, new_session(), [final("One.")])
     assert [each.text for each in await store.finals("one")] == ["One."]
@@ -74,21 +75,15 @@ async def test_a_database_of_a_later_version_is_not_touched_if_that_has_changed_
     cluster: Cluster, address: str
 ) -> None:
     later = (*schema.MIGRATIONS, schema.Step("ALTER TABLE session DROP COLUMN title", is_for_all=False))
-    connection = await connect(address)
-    async with connection.transaction():
-        await ownership.migrate(connection, later)
-    await connection.close()
+    await migrate(address, later)
     assert "it was written by a later version of livecaption" in await refusal(address)
     assert cluster.execute("SELECT version FROM livecaption") == [(len(later),)]
 
 
 async def test_a_database_whose_migration_fails_is_left_as_it_was(cluster: Cluster, address: str) -> None:
-    connection = await connect(address)
     broken = (replace(schema.MIGRATIONS[0], script="CREATE TABLE one (); CREATE TABLE one ()"),)
     with pytest.raises(Exception, match="already exists"):
-        async with connection.transaction():
-            await ownership.migrate(connection, broken)
-    await connection.close()
+        await migrate(address, broken)
     assert cluster.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
 
 
@@ -174,22 +169,24 @@ async def test_a_server_that_is_asked_for_a_session_writes_what_it_has_and_gives
 
 async def test_a_session_of_a_server_that_hangs_is_taken_and_its_late_write_changes_no_row(address: str) -> None:
     """The write is stopped on its way to the database, and arrives after the session has moved on."""
-    async with relay_to(address) as relay, server(address) as other:
-        by_relay = re.sub(r":\d+/", f":{urlsplit(relay.url).port}/", address)
-        async with server(by_relay, hangs=True) as one:
-            begin(one, 1)
-            await all_written(one.store)
-            written: list[bool] = []
-            relay.hold()
-            one.store.append(ONE, final("Late.", utterance=1), 1, 900, lambda: written.append(bool(one.lost)))
-            one.store.end(ONE, 5000, ignore)
-            taken = await other.store.take(ONE)
-            assert (taken.generation, [each.text for each in taken.finals], taken.checkpoint_ms) == (1, ["0"], 0)
-            relay.release()
-            await eventually(lambda: written)
-            assert await texts(other) == ["0"]
-            assert (await other.store.session("one")).state is SessionState.INTERRUPTED
-            assert await other.store.resumption("one") == RESUMPTION
+    async with (
+        relay_to_database(address) as (relay, by_relay),
+        server(address) as other,
+        server(by_relay, hangs=True) as one,
+    ):
+        begin(one, 1)
+        await all_written(one.store)
+        written: list[bool] = []
+        relay.hold()
+        one.store.append(ONE, final("Late.", utterance=1), 1, 900, lambda: written.append(bool(one.lost)))
+        one.store.end(ONE, 5000, ignore)
+        taken = await other.store.take(ONE)
+        assert (taken.generation, [each.text for each in taken.finals], taken.checkpoint_ms) == (1, ["0"], 0)
+        relay.release()
+        await eventually(lambda: written)
+        assert await texts(other) == ["0"]
+        assert (await other.store.session("one")).state is SessionState.INTERRUPTED
+        assert await other.store.resumption("one") == RESUMPTION
 
 
 async def test_a_server_learns_that_it_has_lost_a_session_before_its_final_counts_as_written(address: str) -> None:
@@ -201,6 +198,41 @@ async def test_a_server_learns_that_it_has_lost_a_session_before_its_final_count
         one.store.append(ONE, final("Late.", utterance=1), 1, 900, lambda: lost_before.append(bool(one.lost)))
         await eventually(lambda: lost_before)
         assert (lost_before, one.lost, await texts(other)) == ([True], [("one", True)], ["0"])
+
+
+async def test_a_server_that_writes_nothing_learns_that_it_has_lost_a_session(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It missed the question for the session, in which nobody speaks."""
+    monkeypatch.setattr(store, "WATCH_INTERVAL_S", 0.05)
+    async with server(address, hangs=True) as one, server(address) as other:
+        begin(one, 1)
+        await keep(one.store, new_session("two", resumption=RESUMPTION), ended=False)
+        await other.store.take(ONE)
+        await eventually(lambda: one.lost)
+        await other.store._do(partial(ownership.interrupt, servers={one.store._presence.id}))
+        await eventually(lambda: len(one.lost) == 2)
+        assert (one.lost, other.lost) == ([("one", True), ("two", False)], [])
+
+
+async def test_a_fault_in_a_session_that_is_lost_does_not_hide_the_loss_of_the_next(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WATCH_INTERVAL_S", 0.05)
+    async with server(address, hangs=True) as one, server(address) as other:
+        lost: list[str] = []
+
+        def fail(session_id: SessionId, is_owned: bool) -> None:
+            lost.append(session_id)
+            raise RuntimeError("a fault")
+
+        one.store.share(one.asked.append, fail)
+        begin(one, 1)
+        await keep(one.store, new_session("two", resumption=RESUMPTION), ended=False)
+        await other.store.take(ONE)
+        await eventually(lambda: lost == ["one"])
+        await other.store.take(SessionId("two"))
+        await eventually(lambda: lost == ["one", "two"])
 
 
 async def test_a_write_that_meets_a_takeover_waits_for_it_and_changes_no_row(cluster: Cluster, address: str) -> None:
@@ -222,21 +254,23 @@ async def test_a_write_that_meets_a_takeover_waits_for_it_and_changes_no_row(clu
 
 
 async def test_a_session_that_comes_back_to_a_server_is_not_written_by_what_waited_there(address: str) -> None:
-    async with relay_to(address) as relay, server(address, hangs=True) as other:
-        by_relay = re.sub(r":\d+/", f":{urlsplit(relay.url).port}/", address)
-        async with server(by_relay, hangs=True) as one:
-            begin(one, 1)
-            await all_written(one.store)
-            relay.hold()
-            one.store.append(ONE, final("Late.", utterance=1), 1, 900, ignore)
-            assert (await other.store.take(ONE)).generation == 1
-            taking = asyncio.ensure_future(one.store.take(ONE))
-            await asyncio.sleep(0)
-            relay.release()
-            assert (await taking).generation == 2
-            begin(one, 1, first=2)
-            await all_written(one.store)
-            assert await texts(other) == ["0", "2"]
+    async with (
+        relay_to_database(address) as (relay, by_relay),
+        server(address, hangs=True) as other,
+        server(by_relay, hangs=True) as one,
+    ):
+        begin(one, 1)
+        await all_written(one.store)
+        relay.hold()
+        one.store.append(ONE, final("Late.", utterance=1), 1, 900, ignore)
+        assert (await other.store.take(ONE)).generation == 1
+        taking = asyncio.ensure_future(one.store.take(ONE))
+        await asyncio.sleep(0)
+        relay.release()
+        assert (await taking).generation == 2
+        begin(one, 1, first=2)
+        await all_written(one.store)
+        assert await texts(other) == ["0", "2"]
 
 
 async def test_of_two_servers_that_take_a_session_at_once_one_gets_it(address: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,17 +19,12 @@ from livecaption.store.rows import SessionState
 from livecaption.store.store import written
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
-from tests.support.relay import Relay, relay_to
+from tests.support.relay import Relay, relay_to_database
 from tests.support.stored import new_session
 from tests.support.stores import all_written, ignore, keep
 from tests.support.transcripts import final
 
 ONE = SessionId("one")
-
-
-@pytest.fixture
-def address(cluster: Cluster) -> str:
-    return cluster.empty_database()
 
 
 @asynccontextmanager
@@ -46,10 +40,8 @@ async def opened(address: str, **times_s: float) -> AsyncIterator[PostgresqlStor
 @asynccontextmanager
 async def opened_by_relay(address: str, **times_s: float) -> AsyncIterator[tuple[PostgresqlStore, Relay]]:
     """Open the store over a network that the test can break."""
-    async with relay_to(address) as relay:
-        port = re.search(r":(\d+)/$", relay.url)[1]
-        async with opened(re.sub(r":\d+/", f":{port}/", address), **times_s) as store:
-            yield store, relay
+    async with relay_to_database(address) as (relay, by_relay), opened(by_relay, **times_s) as store:
+        yield store, relay
 
 
 async def append(store: PostgresqlStore, text: str, utterance: int) -> None:
