@@ -94,8 +94,10 @@ async def serve(config: Config, signals: SignalInbox, manager: ServiceManager) -
 class _Process:
     """One of the processes, and its successors with the same number."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, config: Config) -> None:
         self.number = number
+        self.config = config
+        """Its share of the settings."""
         self.state = ProcessState.WAITING
         self.owner = uuid4().hex
         """Its id in the store, another one for each successor."""
@@ -128,18 +130,21 @@ class Parent:
         manager: is notified when all processes are ready, and while the loop turns.
         keeper: of the store; None: nothing is kept, or a database decides who has which session.
         directory: for the sockets by which the processes reach each other.
+
+    Raises:
+        ConfigError: the settings cannot be divided: see `shares`.
     """
 
     def __init__(
         self, config: Config, listener: Listener, manager: ServiceManager, keeper: Keeper | None, directory: Path
     ) -> None:
-        self._config = config
         self._listener = listener
         self._manager = manager
         self._keeper = keeper
         self._directory = directory
-        self._processes = [_Process(number) for number in range(1, config.server.processes + 1)]
-        self._n_cores, self._n_gpus = n_processors(), count_gpus()
+        n, n_cores, n_gpus = config.server.processes, n_processors(), count_gpus()
+        places = [Place(number, n, str(directory)) for number in range(1, n + 1)]
+        self._processes = [_Process(place.number, share(config, place, n_cores, n_gpus)) for place in places]
         self._hang_up_reloads = is_service(os.environ)
         self._stopping = asyncio.Event()
         self._forced: int | None = None
@@ -270,8 +275,7 @@ class Parent:
         loop = asyncio.get_running_loop()
         process: SpawnProcess | None = None
         try:
-            place = Place(each.number, len(self._processes), str(self._directory))
-            config = share(self._config, place, self._n_cores, self._n_gpus)
+            config = each.config
             if self._keeper is not None:
                 sharing = Sharing(each.owner, str(self._directory), expires=each.number == 1)
                 config = replace(config, store=replace(config.store, sharing=sharing))

@@ -101,6 +101,13 @@ async def test_a_session_goes_on_in_another_process_when_its_own_is_killed(
         await assert_clean_end(server)
 
 
+async def test_settings_that_cannot_be_divided_are_refused_like_those_of_one_process() -> None:
+    async with serving("--processes=2", "--device=cuda:all", environment={"CUDA_VISIBLE_DEVICES": ""}) as server:
+        assert await server.exited(within_s=20) == 3
+        assert "--device cuda:all: there is no NVIDIA GPU here" in server.output
+        await assert_clean_end(server)
+
+
 async def test_nothing_is_left_when_the_parent_is_killed() -> None:
     async with serving("--processes=2") as server:
         url = await server.ready()
