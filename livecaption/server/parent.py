@@ -34,7 +34,7 @@ from livecaption.server.loop_watch import TURN_INTERVAL_S, dump_stacks_when_aske
 from livecaption.server.process_state import TRANSITIONS, ProcessEvent, ProcessState, worst
 from livecaption.server.reloading import Reloading
 from livecaption.server.shares import share
-from livecaption.server.signals import SignalInbox, is_service
+from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager, inherited_sockets
 from livecaption.store.config import Sharing
 from livecaption.store.keeper import Keeper
@@ -111,7 +111,7 @@ class _Process:
         self.state = TRANSITIONS[self.state][event]
 
     def send(self, number: int) -> None:
-        """Send the number of a signal, which it answers like the signal itself."""
+        """Send the number of a signal: see `child`."""
         if self.signals is not None:
             with suppress(OSError):  # it has ended
                 self.signals.send(bytes([number]))
@@ -145,7 +145,6 @@ class Parent:
         n, n_cores, n_gpus = config.server.processes, n_processors(), count_gpus()
         places = [Place(number, n, str(directory)) for number in range(1, n + 1)]
         self._processes = [_Process(place.number, share(config, place, n_cores, n_gpus)) for place in places]
-        self._hang_up_reloads = is_service(os.environ)
         self._stopping = asyncio.Event()
         self._forced: int | None = None
         self._all_ready = False
@@ -188,7 +187,7 @@ class Parent:
         """Begin an orderly stop of all processes. Called in the loop."""
         logger.info("stopping (%s)", signal.Signals(number).name)
         self._manager.notify(STOPPING=1)
-        self._stop_all(number)
+        self._stop_all()
 
     def force(self, number: int) -> None:
         """Let all processes end at once, then this one. Called in the loop."""
@@ -211,7 +210,7 @@ class Parent:
                 with suppress(ProcessLookupError, TypeError):
                     os.kill(each.process.pid or 0, signal.SIGUSR1)
 
-    def _stop_all(self, number: int) -> None:
+    def _stop_all(self) -> None:
         self._listener.close()
         self._stopping.set()
         for each in self._processes:
@@ -220,7 +219,7 @@ class Parent:
             if is_starting:
                 each.kill()
             else:
-                each.send(number)
+                each.send(signal.SIGTERM)
 
     def _reload(self) -> None:
         for each in self._processes:
@@ -252,7 +251,7 @@ class Parent:
                 logger.error("process %d cannot start", each.number)
                 each.note(ProcessEvent.STOP_ASKED)
                 each.exit_code = exit_code
-                self._stop_all(signal.SIGTERM)
+                self._stop_all()
                 return
             successor = uuid4().hex
             if self._keeper is not None:
@@ -280,9 +279,7 @@ class Parent:
                 sharing = Sharing(each.owner, str(self._directory), expires=each.number == 1)
                 config = replace(config, store=replace(config.store, sharing=sharing))
             handed = Handed(self._listener.sockets, self._listener.own)
-            process = children.start(
-                "livecaption", "livecaption.server.child", config, handed, theirs, self._hang_up_reloads, log=config.log
-            )
+            process = children.start("livecaption", "livecaption.server.child", config, handed, theirs, log=config.log)
             each.process, each.signals, each.n_silent = process, ours, 0
             each.note(ProcessEvent.STARTED)
             logger.info("process %d started (pid %s)", each.number, process.pid)

@@ -132,6 +132,28 @@ async def test_a_stop_of_several_processes_delivers_every_final() -> None:
         assert " ERROR " not in server.output
 
 
+async def test_a_hang_up_reloads_all_processes_of_a_service(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text("key = []")
+    # Before version 248, systemd names itself to a service by this variable alone.
+    async with serving("--processes=2", f"--tokens={keys}", environment={"NOTIFY_SOCKET": "/nowhere"}) as server:
+        await server.ready()
+        server.send(signal.SIGHUP)
+        for number in (1, 2):
+            await server.logged(rf"livecaption\[{number}\]: tokens: reloaded")
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=5) == 0
+        await assert_clean_end(server)
+
+
+async def test_a_hang_up_stops_all_processes_without_a_service_manager() -> None:
+    async with serving("--processes=2") as server:
+        await server.ready()
+        server.send(signal.SIGHUP)
+        assert await server.exited(within_s=5) == 0
+        await assert_clean_end(server)
+
+
 async def test_readers_and_requests_reach_the_process_of_a_session_from_whichever_they_come_to() -> None:
     async with serving("--processes=3", "--access-log") as server:
         url = await server.ready()
