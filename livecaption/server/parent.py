@@ -71,7 +71,7 @@ async def serve(config: Config, signals: SignalInbox, manager: ServiceManager) -
     keeper = keeper_of(config.store)
     directory = None
     try:
-        directory = _directory()
+        directory = directory_of_sockets()
         parent = Parent(config, listener, manager, keeper, directory)
         if keeper is not None:
             await asyncio.to_thread(keeper.open, parent.owners)
@@ -345,7 +345,7 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def _directory() -> Path:
+def directory_of_sockets() -> Path:
     """Make the directory of this parent, and remove those that killed parents have left.
 
     Raises:
@@ -357,4 +357,6 @@ def _directory() -> Path:
             os.kill(int(left.name.removeprefix(DIRECTORY).partition("-")[0]), 0)
         except ProcessLookupError:
             shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:
+            pass  # a process of another user has the number now
     return Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-", dir=runs))
