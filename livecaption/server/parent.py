@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
@@ -104,6 +104,8 @@ class _Process:
         self.exit_code = 0
         self.n_silent = 0
         """Looks since it has sent something."""
+        self.loaded_s: float | None = None
+        """The time at which it was ready first, by the clock of the loop; None: not yet."""
         self.process: SpawnProcess | None = None
         self.signals: socket.socket | None = None
 
@@ -207,8 +209,9 @@ class Parent:
         """Let each process write its stacks."""
         for each in self._processes:
             if each.process is not None and each.state is ProcessState.READY and sys.platform != "win32":
-                with suppress(ProcessLookupError, TypeError):
-                    os.kill(each.process.pid or 0, signal.SIGUSR1)
+                assert each.process.pid is not None  # it was started
+                with suppress(ProcessLookupError):
+                    os.kill(each.process.pid, signal.SIGUSR1)
 
     def _stop_all(self) -> None:
         self._listener.close()
@@ -231,25 +234,19 @@ class Parent:
     async def _keep(self, each: _Process) -> None:
         """Start a process, again whenever it ends, until the stop."""
         loop = asyncio.get_running_loop()
-        policy, restarts = RestartPolicy(RestartConfig()), RestartConfig()
+        restarts = RestartConfig()
+        policy = RestartPolicy(restarts)
         while not self._stopping.is_set():
-            loaded_s: float | None = None
-
-            def note_loaded() -> None:
-                nonlocal loaded_s
-                loaded_s = loaded_s or loop.time()
-
-            exit_code = await self._live(each, note_loaded)
+            exit_code = await self._live(each)
             was_stopped = each.state is ProcessState.STOPPING
             each.note(ProcessEvent.ENDED)
             if was_stopped:
                 # One that was killed because it was still starting has lost nothing.
-                each.exit_code = exit_code if loaded_s else 0
+                each.exit_code = 0 if each.loaded_s is None else exit_code
                 return
             reason = children.describe_exit(exit_code)
             if exit_code == EXIT_CANNOT_START and not self._all_ready:
                 logger.error("process %d cannot start", each.number)
-                each.note(ProcessEvent.STOP_ASKED)
                 each.exit_code = exit_code
                 self._stop_all()
                 return
@@ -260,15 +257,16 @@ class Parent:
                 except StoreFailed as error:
                     logger.error("sessions of process %d do not pass to its successor: %s", each.number, error)
             each.owner = successor
-            healthy = restarts.is_healthy(0.0 if loaded_s is None else loop.time() - loaded_s, 0)
+            healthy = restarts.is_healthy(0.0 if each.loaded_s is None else loop.time() - each.loaded_s, 0)
             restart = policy.next_restart(loop.time(), healthy=healthy, random=random.random())
             logger.error("process %d %s; it is started again in %.1f s", each.number, reason, restart.delay_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(restart.delay_s):
                     await self._stopping.wait()
 
-    async def _live(self, each: _Process, note_loaded: Callable[[], None]) -> int:
+    async def _live(self, each: _Process) -> int:
         """Run one process from its start to its end, and return its exit code."""
+        each.n_silent, each.loaded_s = 0, None
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -280,7 +278,7 @@ class Parent:
                 config = replace(config, store=replace(config.store, sharing=sharing))
             handed = Handed(self._listener.sockets, self._listener.own)
             process = children.start("livecaption", "livecaption.server.child", config, handed, theirs, log=config.log)
-            each.process, each.signals, each.n_silent = process, ours, 0
+            each.process, each.signals = process, ours
             each.note(ProcessEvent.STARTED)
             logger.info("process %d started (pid %s)", each.number, process.pid)
 
@@ -293,7 +291,7 @@ class Parent:
                     loop.remove_reader(ours)
                 each.n_silent = 0
                 if b"READY=1" in received:
-                    note_loaded()
+                    each.loaded_s = each.loaded_s or loop.time()
                     each.note(ProcessEvent.LOADED)
                     self._look_if_all_are_ready()
 
