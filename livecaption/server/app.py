@@ -32,7 +32,6 @@ from livecaption.server.elsewhere import (
     given_to_one_with_room,
     given_to_owner,
     gone,
-    handover_of,
     siblings_of,
     to_the_owner,
 )
@@ -82,7 +81,10 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     if routes is None:
         routes = routes_of(config.server.spoken_protocols)
     destinations = sinks.destinations_of(config.delivery.sinks)
-    app = web.Application(middlewares=[http.errors_as_json, refusals_in_shape, to_the_owner], client_max_size=64 * 1024)
+    middlewares = [http.errors_as_json, refusals_in_shape]
+    if config.server.process is not None:
+        middlewares.append(to_the_owner)
+    app = web.Application(middlewares=middlewares, client_max_size=64 * 1024)
     # Sessions wait for a worker as long as for a publisher.
     hold_s = config.server.resume_window_s
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
@@ -128,7 +130,6 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         store=store,
         takeover=takeover,
         siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms),
-        handover=handover_of(config.server.process),
     )
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
@@ -324,13 +325,12 @@ async def _sinks(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _siblings(app: web.Application) -> AsyncIterator[None]:
-    siblings, handover = app[SERVICES].siblings, app[SERVICES].handover
-    if siblings is None or handover is None:
+    siblings = app[SERVICES].siblings
+    if siblings is None:
         yield
         return
     await siblings.open()
     yield
-    handover.close()
     await siblings.close()
 
 

@@ -1,6 +1,6 @@
 """One process of a server with several: a whole server, whose sockets and signals its parent gives it.
 
-    parent ─numbers of signals─> child: what a signal to the only process does
+    parent ─numbers of signals─> child: stop in order (SIGTERM), at once (the second one), or reload (SIGHUP)
     child ─lines of sd_notify(3)─> parent: it loads, is ready, and its loop turns
 
 Both go over one pair of sockets. The signals themselves are ignored, also those of a terminal: see `ipc.lifeline`.
@@ -19,9 +19,9 @@ WATCHDOG_S = 2.0
 """A process whose loop turns reports that twice in this time in s. Longer: one that hangs is found later."""
 
 
-def run(config: Config, handed: Handed, signals: socket.socket, hang_up_reloads: bool) -> NoReturn:
+def run(config: Config, handed: Handed, signals: socket.socket) -> NoReturn:
     """Serve until the parent asks for a stop, and end the process. The parent decides which signals count."""
-    inbox = SignalInbox.listening(signals, Escalation(hang_up_reloads=hang_up_reloads, min_gap_s=0.0))
+    inbox = SignalInbox.listening(signals, Escalation(hang_up_reloads=True, min_gap_s=0.0))
     lifecycle.run(config, inbox, handed, _Parent(signals))
 
 

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from livecaption.errors import LivecaptionError
 from livecaption.live.rooms import Rooms
 from livecaption.server.config import Place
-from livecaption.server.handover import HANDED, Handover
+from livecaption.server.handover import can_be_given
 from livecaption.server.metrics import Metrics
 from livecaption.server.services import SERVICES, Services
 from livecaption.server.siblings import Siblings
@@ -47,11 +47,6 @@ def siblings_of(place: Place | None, app: web.Application, figures: Metrics, roo
     return siblings
 
 
-def handover_of(place: Place | None) -> Handover | None:
-    """Return what hands connections over; None: this is the only process."""
-    return None if place is None else Handover(place)
-
-
 def takes_streams(services: Services) -> bool:
     """Return whether this process would accept a new stream."""
     try:
@@ -63,18 +58,12 @@ def takes_streams(services: Services) -> bool:
 
 async def given_to_one_with_room(request: web.Request, error: LivecaptionError) -> bool:
     """Give a publisher that was refused to a process that would accept it. Return False if there is none."""
-    services = request.app[SERVICES]
-    if services.siblings is None or error.code not in OTHERS_MAY_HAVE_ROOM or HANDED in request.headers:
-        return False
-    return await _give(request, services, await services.siblings.first_that("ready"))
+    return error.code in OTHERS_MAY_HAVE_ROOM and await _given(request, "ready")
 
 
 async def given_to_owner(request: web.Request, name: str) -> bool:
     """Give a client to the process that has the session or room of this name. Return False if it is this or none."""
-    services = request.app[SERVICES]
-    if not name or services.siblings is None or HANDED in request.headers or _has(request.app, name):
-        return False
-    return await _give(request, services, await services.siblings.first_that("has", name))
+    return bool(name) and not _has(request.app, name) and await _given(request, "has", name)
 
 
 @web.middleware
@@ -91,14 +80,16 @@ def gone() -> web.Response:
     return web.Response(status=204)
 
 
-async def _give(request: web.Request, services: Services, number: int | None) -> bool:
-    if number is None or services.handover is None:
+async def _given(request: web.Request, question: str, about: str = "") -> bool:
+    """Give a client to a process that answers a question with yes. Return False if there is none."""
+    siblings = request.app[SERVICES].siblings
+    if siblings is None or not can_be_given(request):
+        return False
+    number = await siblings.first_that(question, about)
+    if number is None or not await siblings.handover.give(request, number):
         return False
     request["handed over"] = True
-    if await services.handover.give(request, number):
-        return True
-    del request["handed over"]
-    return False
+    return True
 
 
 def _has(app: web.Application, name: str) -> bool:

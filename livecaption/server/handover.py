@@ -9,7 +9,6 @@ TLS is in the memory of one process.
 
 import array
 import asyncio
-import logging
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,9 +22,7 @@ HANDED = "X-Livecaption-Handed-Over"
 """The header of a request that came from another process. It is not handed over again."""
 MAX_HEAD_BYTES = 180_000
 """The largest request that is handed over, in one message of the socket. Bodies of these paths are at most 64 KB."""
-LEFT_OUT = {name.lower().encode() for name in (hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.EXPECT, HANDED)}
-
-logger = logging.getLogger(__name__)
+LEFT_OUT = {name.lower().encode() for name in (hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.EXPECT)}
 
 
 class Handover:
@@ -58,12 +55,12 @@ class Handover:
             self._socket.close()
 
     async def give(self, request: web.Request, number: int) -> bool:
-        """Give the connection of a request to a process. Return False if it cannot have it.
+        """Give the connection of a request to a process, if it can be given. Return False if nobody has taken it.
 
         After that the response that the handler returns reaches nobody.
         """
         transport = request.transport
-        if transport is None or transport.get_extra_info("sslcontext") is not None or HANDED in request.headers:
+        if transport is None:
             return False
         body = await request.read() if request.can_read_body else b""
         connection = transport.get_extra_info("socket")
@@ -99,6 +96,11 @@ class Handover:
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number}.connections"
+
+
+def can_be_given(request: web.Request) -> bool:
+    """Return whether another process could have the connection of a request."""
+    return HANDED not in request.headers and request.get_extra_info("sslcontext") is None
 
 
 def _head(request: web.Request, n_bytes: int) -> bytes:

@@ -105,8 +105,8 @@ class Listener:
         listening.endpoints = endpoints(self.sockets)
         await runner.setup()
         assert runner.server is not None  # because of `setup`
-        if (handover := runner.app[SERVICES].handover) is not None:
-            handover.open(runner.server)
+        if (siblings := runner.app[SERVICES].siblings) is not None:
+            siblings.handover.open(runner.server)
         handshake_timeout_s = runner.app[SERVICES].config.server.http.keepalive_timeout_s
         over_tcp = self.own.get(WYOMING, [])
         over_http = [bound for sockets in (self.sockets, *self.own.values()) for bound in sockets]

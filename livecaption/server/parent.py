@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
@@ -34,7 +34,7 @@ from livecaption.server.loop_watch import TURN_INTERVAL_S, dump_stacks_when_aske
 from livecaption.server.process_state import TRANSITIONS, ProcessEvent, ProcessState, worst
 from livecaption.server.reloading import Reloading
 from livecaption.server.shares import share
-from livecaption.server.signals import SignalInbox, is_service
+from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager, inherited_sockets
 from livecaption.store.config import Sharing
 from livecaption.store.keeper import Keeper
@@ -71,7 +71,7 @@ async def serve(config: Config, signals: SignalInbox, manager: ServiceManager) -
     keeper = keeper_of(config.store)
     directory = None
     try:
-        directory = _directory()
+        directory = directory_of_sockets()
         parent = Parent(config, listener, manager, keeper, directory)
         if keeper is not None:
             await asyncio.to_thread(keeper.open, parent.owners)
@@ -94,14 +94,18 @@ async def serve(config: Config, signals: SignalInbox, manager: ServiceManager) -
 class _Process:
     """One of the processes, and its successors with the same number."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, config: Config) -> None:
         self.number = number
+        self.config = config
+        """Its share of the settings."""
         self.state = ProcessState.WAITING
         self.owner = uuid4().hex
         """Its id in the store, another one for each successor."""
         self.exit_code = 0
         self.n_silent = 0
         """Looks since it has sent something."""
+        self.loaded_s: float | None = None
+        """The time at which it was ready first, by the clock of the loop; None: not yet."""
         self.process: SpawnProcess | None = None
         self.signals: socket.socket | None = None
 
@@ -109,7 +113,7 @@ class _Process:
         self.state = TRANSITIONS[self.state][event]
 
     def send(self, number: int) -> None:
-        """Send the number of a signal, which it answers like the signal itself."""
+        """Send the number of a signal: see `child`."""
         if self.signals is not None:
             with suppress(OSError):  # it has ended
                 self.signals.send(bytes([number]))
@@ -128,19 +132,21 @@ class Parent:
         manager: is notified when all processes are ready, and while the loop turns.
         keeper: of the store; None: nothing is kept, or a database decides who has which session.
         directory: for the sockets by which the processes reach each other.
+
+    Raises:
+        ConfigError: the settings cannot be divided: see `shares`.
     """
 
     def __init__(
         self, config: Config, listener: Listener, manager: ServiceManager, keeper: Keeper | None, directory: Path
     ) -> None:
-        self._config = config
         self._listener = listener
         self._manager = manager
         self._keeper = keeper
         self._directory = directory
-        self._processes = [_Process(number) for number in range(1, config.server.processes + 1)]
-        self._n_cores, self._n_gpus = n_processors(), count_gpus()
-        self._hang_up_reloads = is_service(os.environ)
+        n, n_cores, n_gpus = config.server.processes, n_processors(), count_gpus()
+        places = [Place(number, n, str(directory)) for number in range(1, n + 1)]
+        self._processes = [_Process(place.number, share(config, place, n_cores, n_gpus)) for place in places]
         self._stopping = asyncio.Event()
         self._forced: int | None = None
         self._all_ready = False
@@ -183,7 +189,7 @@ class Parent:
         """Begin an orderly stop of all processes. Called in the loop."""
         logger.info("stopping (%s)", signal.Signals(number).name)
         self._manager.notify(STOPPING=1)
-        self._stop_all(number)
+        self._stop_all()
 
     def force(self, number: int) -> None:
         """Let all processes end at once, then this one. Called in the loop."""
@@ -203,10 +209,11 @@ class Parent:
         """Let each process write its stacks."""
         for each in self._processes:
             if each.process is not None and each.state is ProcessState.READY and sys.platform != "win32":
-                with suppress(ProcessLookupError, TypeError):
-                    os.kill(each.process.pid or 0, signal.SIGUSR1)
+                assert each.process.pid is not None  # it was started
+                with suppress(ProcessLookupError):
+                    os.kill(each.process.pid, signal.SIGUSR1)
 
-    def _stop_all(self, number: int) -> None:
+    def _stop_all(self) -> None:
         self._listener.close()
         self._stopping.set()
         for each in self._processes:
@@ -215,7 +222,7 @@ class Parent:
             if is_starting:
                 each.kill()
             else:
-                each.send(number)
+                each.send(signal.SIGTERM)
 
     def _reload(self) -> None:
         for each in self._processes:
@@ -227,27 +234,21 @@ class Parent:
     async def _keep(self, each: _Process) -> None:
         """Start a process, again whenever it ends, until the stop."""
         loop = asyncio.get_running_loop()
-        policy, restarts = RestartPolicy(RestartConfig()), RestartConfig()
+        restarts = RestartConfig()
+        policy = RestartPolicy(restarts)
         while not self._stopping.is_set():
-            loaded_s: float | None = None
-
-            def note_loaded() -> None:
-                nonlocal loaded_s
-                loaded_s = loaded_s or loop.time()
-
-            exit_code = await self._live(each, note_loaded)
+            exit_code = await self._live(each)
             was_stopped = each.state is ProcessState.STOPPING
             each.note(ProcessEvent.ENDED)
             if was_stopped:
                 # One that was killed because it was still starting has lost nothing.
-                each.exit_code = exit_code if loaded_s else 0
+                each.exit_code = 0 if each.loaded_s is None else exit_code
                 return
             reason = children.describe_exit(exit_code)
             if exit_code == EXIT_CANNOT_START and not self._all_ready:
                 logger.error("process %d cannot start", each.number)
-                each.note(ProcessEvent.STOP_ASKED)
                 each.exit_code = exit_code
-                self._stop_all(signal.SIGTERM)
+                self._stop_all()
                 return
             successor = uuid4().hex
             if self._keeper is not None:
@@ -256,30 +257,28 @@ class Parent:
                 except StoreFailed as error:
                     logger.error("sessions of process %d do not pass to its successor: %s", each.number, error)
             each.owner = successor
-            healthy = restarts.is_healthy(0.0 if loaded_s is None else loop.time() - loaded_s, 0)
+            healthy = restarts.is_healthy(0.0 if each.loaded_s is None else loop.time() - each.loaded_s, 0)
             restart = policy.next_restart(loop.time(), healthy=healthy, random=random.random())
             logger.error("process %d %s; it is started again in %.1f s", each.number, reason, restart.delay_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(restart.delay_s):
                     await self._stopping.wait()
 
-    async def _live(self, each: _Process, note_loaded: Callable[[], None]) -> int:
+    async def _live(self, each: _Process) -> int:
         """Run one process from its start to its end, and return its exit code."""
+        each.n_silent, each.loaded_s = 0, None
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         process: SpawnProcess | None = None
         try:
-            place = Place(each.number, len(self._processes), str(self._directory))
-            config = share(self._config, place, self._n_cores, self._n_gpus)
+            config = each.config
             if self._keeper is not None:
                 sharing = Sharing(each.owner, str(self._directory), expires=each.number == 1)
                 config = replace(config, store=replace(config.store, sharing=sharing))
             handed = Handed(self._listener.sockets, self._listener.own)
-            process = children.start(
-                "livecaption", "livecaption.server.child", config, handed, theirs, self._hang_up_reloads, log=config.log
-            )
-            each.process, each.signals, each.n_silent = process, ours, 0
+            process = children.start("livecaption", "livecaption.server.child", config, handed, theirs, log=config.log)
+            each.process, each.signals = process, ours
             each.note(ProcessEvent.STARTED)
             logger.info("process %d started (pid %s)", each.number, process.pid)
 
@@ -292,7 +291,7 @@ class Parent:
                     loop.remove_reader(ours)
                 each.n_silent = 0
                 if b"READY=1" in received:
-                    note_loaded()
+                    each.loaded_s = each.loaded_s or loop.time()
                     each.note(ProcessEvent.LOADED)
                     self._look_if_all_are_ready()
 
@@ -344,7 +343,7 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def _directory() -> Path:
+def directory_of_sockets() -> Path:
     """Make the directory of this parent, and remove those that killed parents have left.
 
     Raises:
@@ -356,4 +355,6 @@ def _directory() -> Path:
             os.kill(int(left.name.removeprefix(DIRECTORY).partition("-")[0]), 0)
         except ProcessLookupError:
             shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:
+            pass  # a process of another user has the number now
     return Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-", dir=runs))

@@ -12,7 +12,6 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.takeover import Takeover
 from livecaption.recordings.admission import Recordings
-from livecaption.server.handover import Handover
 from livecaption.server.metrics import Metrics
 from livecaption.server.siblings import Siblings
 from livecaption.store.store import Store
@@ -40,8 +39,6 @@ class Services:
     """None without a store."""
     siblings: Siblings | None
     """None: this is the only process of the server."""
-    handover: Handover | None
-    """The same."""
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("livecaption", Services)

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 from livecaption.config import Config
-from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig
 from livecaption.server.config import Place
-from livecaption.workers.layout import devices
+from livecaption.workers.layout import ALL_GPUS, devices
 
 
 def share(config: Config, place: Place, n_cores: int, n_gpus: int) -> Config:
@@ -50,9 +49,5 @@ def part(number: int, place: Place) -> int:
 
 
 def _devices(engine: EngineConfig, place: Place, n_gpus: int) -> list[str]:
-    found = devices(engine.device, n_gpus)
-    if not found:
-        raise ConfigError("--device names none")
-    if engine.device == "auto" and n_gpus > 1:
-        found = devices("cuda:all", n_gpus)
+    found = devices(ALL_GPUS if engine.device == "auto" and n_gpus > 1 else engine.device, n_gpus)
     return found[place.number - 1 :: place.n] or [found[(place.number - 1) % len(found)]]

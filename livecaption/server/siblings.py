@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from livecaption.server.config import Place
+from livecaption.server.handover import Handover
 
 TIMEOUT_S = 1.0
 """Time in s in which another process answers. Longer: figures come later where a process hangs. Shorter: a process that
@@ -30,11 +31,17 @@ class Siblings:
     Args:
         place: the place of this process.
         answers: answer a question about something, by its name. Each answer can be written as JSON.
+
+    Attributes:
+        number: the number of this process.
+        numbers: those of all.
+        handover: takes connections once the server listens.
     """
 
     def __init__(self, place: Place, answers: Answers) -> None:
         self.number = place.number
         self.numbers = range(1, place.n + 1)
+        self.handover = Handover(place)
         self._directory = Path(place.directory)
         self._answers = answers
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -55,6 +62,7 @@ class Siblings:
         }
 
     async def close(self) -> None:
+        self.handover.close()
         for http in self._http.values():
             await http.close()
         await self._runner.cleanup()

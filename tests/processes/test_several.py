@@ -101,6 +101,13 @@ async def test_a_session_goes_on_in_another_process_when_its_own_is_killed(
         await assert_clean_end(server)
 
 
+async def test_settings_that_cannot_be_divided_are_refused_like_those_of_one_process() -> None:
+    async with serving("--processes=2", "--device=cuda:all", environment={"CUDA_VISIBLE_DEVICES": ""}) as server:
+        assert await server.exited(within_s=20) == 3
+        assert "--device cuda:all: there is no NVIDIA GPU here" in server.output
+        await assert_clean_end(server)
+
+
 async def test_nothing_is_left_when_the_parent_is_killed() -> None:
     async with serving("--processes=2") as server:
         url = await server.ready()
@@ -123,6 +130,28 @@ async def test_a_stop_of_several_processes_delivers_every_final() -> None:
             publisher.check_complete()
         await assert_clean_end(server)
         assert " ERROR " not in server.output
+
+
+async def test_a_hang_up_reloads_all_processes_of_a_service(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text("key = []")
+    # Before version 248, systemd names itself to a service by this variable alone.
+    async with serving("--processes=2", f"--tokens={keys}", environment={"NOTIFY_SOCKET": "/nowhere"}) as server:
+        await server.ready()
+        server.send(signal.SIGHUP)
+        for number in (1, 2):
+            await server.logged(rf"livecaption\[{number}\]: tokens: reloaded")
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=5) == 0
+        await assert_clean_end(server)
+
+
+async def test_a_hang_up_stops_all_processes_without_a_service_manager() -> None:
+    async with serving("--processes=2") as server:
+        await server.ready()
+        server.send(signal.SIGHUP)
+        assert await server.exited(within_s=5) == 0
+        await assert_clean_end(server)
 
 
 async def test_readers_and_requests_reach_the_process_of_a_session_from_whichever_they_come_to() -> None:
