@@ -34,6 +34,7 @@ from livecaption.server.keys import KEYS
 from livecaption.server.listening import Handed, Listener
 from livecaption.server.logs import AccessLog, access_logger, refused_accept
 from livecaption.server.loop_watch import dump_stacks_when_asked, watch_loop
+from livecaption.server.process_state import EXIT_CANNOT_START, EXIT_FAULT, EXIT_STOPPED
 from livecaption.server.reloading import Reloading
 from livecaption.server.request_heads import Runner
 from livecaption.server.services import METRICS, SERVICES
@@ -43,9 +44,6 @@ from livecaption.settings import unknown_variables
 from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState
 
-EXIT_STOPPED = 0
-EXIT_CANNOT_START = 3
-EXIT_FAULT = 70
 CLEANUP_TIMEOUT_S = 3.0
 STOP_MARGIN_S = 2.0
 """Time that a stop may take beyond the drain and the workers, before the process is ended by force."""

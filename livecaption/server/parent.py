@@ -31,7 +31,14 @@ from livecaption.server import listening, tls
 from livecaption.server.config import Place
 from livecaption.server.listening import Handed, Listener
 from livecaption.server.loop_watch import TURN_INTERVAL_S, dump_stacks_when_asked, watch_loop
-from livecaption.server.process_state import TRANSITIONS, ProcessEvent, ProcessState, worst
+from livecaption.server.process_state import (
+    EXIT_CANNOT_START,
+    EXIT_FAULT,
+    TRANSITIONS,
+    ProcessEvent,
+    ProcessState,
+    worst,
+)
 from livecaption.server.reloading import Reloading
 from livecaption.server.shares import share
 from livecaption.server.signals import SignalInbox
@@ -43,10 +50,9 @@ from livecaption.workers.layout import count_gpus
 from livecaption.workers.processors import n_processors
 from livecaption.workers.restart import RestartConfig, RestartPolicy
 
-EXIT_CANNOT_START = 3
-EXIT_FAULT = 70
-STOP_MARGIN_S = 3.0
-"""Time in s that a stop may take beyond that of the processes, before they are ended by force."""
+STOP_MARGIN_S = 6.0
+"""Time that a stop may take beyond the drain and the workers, before the processes are ended by force: 4 s more than
+each of them has for itself."""
 HUNG_TURNS = 30
 """Looks, one a second, at a process that has sent nothing, after which it is killed: what systemd does with
 `WatchdogSec=30`. Looks are counted and not time, because the parent may be stopped together with the processes."""
@@ -153,7 +159,7 @@ class Parent:
         reloading = Reloading(manager)
         reloading.add("processes", self._reload)
         self.reload = reloading.run
-        self.stop_timeout_s = config.server.drain_timeout_s + config.workers.stop_timeout_s + 2 * STOP_MARGIN_S
+        self.stop_timeout_s = config.server.drain_timeout_s + config.workers.stop_timeout_s + STOP_MARGIN_S
 
     @property
     def owners(self) -> list[str]:
@@ -181,7 +187,7 @@ class Parent:
                 task.cancel()
         if self._forced is not None:
             return 128 + self._forced
-        return worst((each.exit_code for each in self._processes), EXIT_FAULT)
+        return worst(each.exit_code for each in self._processes)
 
     # Signals
 

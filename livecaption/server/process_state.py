@@ -1,7 +1,11 @@
-"""The states of one server process among several as a table, and the exit code of all together. Pure."""
+"""The states of one server process among several as a table; the exit codes, and that of all together. Pure."""
 
 from collections.abc import Iterable
 from enum import Enum
+
+EXIT_STOPPED = 0
+EXIT_CANNOT_START = 3
+EXIT_FAULT = 70
 
 
 class ProcessState(Enum):
@@ -36,6 +40,6 @@ TRANSITIONS: dict[ProcessState, dict[ProcessEvent, ProcessState]] = {
 }
 
 
-def worst(exit_codes: Iterable[int], fault: int) -> int:
+def worst(exit_codes: Iterable[int]) -> int:
     """Return the exit code of all together: the greatest, or that of a fault if a signal has ended one of them."""
-    return max((code if code >= 0 else fault for code in exit_codes), default=0)
+    return max((code if code >= 0 else EXIT_FAULT for code in exit_codes), default=EXIT_STOPPED)

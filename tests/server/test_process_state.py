@@ -30,4 +30,4 @@ def test_one_that_is_gone_is_not_started_again() -> None:
 @for_each("case", [([0, 0], 0), ([0, 3], 3), ([70, 3, 0], 70), ([0, -9], FAULT), ([], 0)])
 def test_the_exit_code_is_the_worst_of_all(case: tuple[list[int], int]) -> None:
     exit_codes, expected = case
-    assert worst(exit_codes, FAULT) == expected
+    assert worst(exit_codes) == expected
