@@ -18,12 +18,15 @@ from livecaption.errors import StoreFailed, Unauthorized
 from livecaption.events import Room as RoomEvent
 from livecaption.events import RoomPart
 from livecaption.live.event_log import Message, seq_in
-from livecaption.live.hub import Hub, News
+from livecaption.live.mirror import MirroredSession
+from livecaption.live.published import News, Published
 from livecaption.live.room_state import RoomState, room_state
 from livecaption.live.session import LiveSession
 from livecaption.live.tokens import check_reader, is_token
 from livecaption.messages import encode
 from livecaption.store.rows import RoomRecord, SessionRecord, SessionState
+
+ReadableSession = LiveSession | MirroredSession
 
 
 @dataclass(eq=False)
@@ -56,7 +59,7 @@ class Part:
         self.epoch = hashlib.sha256(self.id.encode()).hexdigest()[:8]
 
     @classmethod
-    def of(cls, number: int, session: LiveSession) -> Self:
+    def of(cls, number: int, session: ReadableSession) -> Self:
         """Return the part that this session is."""
         about = session.about
         title, deleted = session.hub.title, session.hub.forgotten
@@ -68,7 +71,7 @@ class Part:
         title, language = record.title, record.language
         return cls(number, record.id, title, language, record.started_at_ms, record.duration_ms, record.state)
 
-    def note(self, session: LiveSession) -> None:
+    def note(self, session: ReadableSession) -> None:
         """Note what is to be remembered when the session is forgotten."""
         hub = session.hub
         self.epoch = hub.epoch
@@ -137,7 +140,7 @@ class Room:
         about: RoomRecord,
         parts: Sequence[Part],
         news: News,
-        find: Callable[[str], LiveSession | None],
+        find: Callable[[str], ReadableSession | None],
         load: Callable[[Part], Awaitable[Message | None]],
     ) -> None:
         self.about = about
@@ -175,7 +178,7 @@ class Room:
     def speaker(self) -> LiveSession | None:
         """The session whose publisher speaks in the room, or may come back."""
         newest = self._find(self.parts[-1].id) if self.parts else None
-        return newest if newest is not None and newest.takes_audio else None
+        return None if newest is None or isinstance(newest, MirroredSession) or not newest.takes_audio else newest
 
     @property
     def is_idle(self) -> bool:
@@ -380,7 +383,7 @@ class Room:
         number = -1 if part is None else part.number
         return next((each for each in self.parts if each.number > number), None)
 
-    async def _log(self, part: Part) -> Hub | KeptLog:
+    async def _log(self, part: Part) -> Published | KeptLog:
         session = self._find(part.id)
         if session is not None:
             if session.hub.ended:

@@ -13,11 +13,12 @@ from functools import partial
 
 from livecaption.errors import InvalidMessage, Unavailable, UnknownSession, WrongState
 from livecaption.events import Final, Snapshot
+from livecaption.live.anywhere import Anywhere
 from livecaption.live.dialects.commands import Finish, Open, RoomClaim
 from livecaption.live.event_log import Message, SnapshotMessage, listed
-from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession
 from livecaption.live.peer import Peer
+from livecaption.live.published import News
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.room import Part, Room
 from livecaption.live.room_state import is_name
@@ -44,6 +45,7 @@ class Rooms:
     Args:
         sessions: opens and finds sessions.
         store: None: nothing is kept.
+        anywhere: finds the sessions of other servers, each of which is a room of its own too.
 
     Attributes:
         news: wakes sinks that wait for a room to be made, or for a part of it to begin.
@@ -51,8 +53,9 @@ class Rooms:
         is_elsewhere: returns whether somebody speaks in the room of this name in another process of the server.
     """
 
-    def __init__(self, sessions: SessionRegistry, store: Store | None) -> None:
+    def __init__(self, sessions: SessionRegistry, store: Store | None, anywhere: Anywhere) -> None:
         self._sessions = sessions
+        self._anywhere = anywhere
         self._store = store
         self._rooms: dict[str, Room] = {}  # by `_key`, or by the id of a session of its own; the oldest first
         self.news = News()
@@ -147,14 +150,14 @@ class Rooms:
         room.add(session)
         return session
 
-    async def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> None:
+    async def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> LiveSession:
         """Go on with a session of another server.
 
         Raises:
             StoreFailed: the store cannot be read.
         """
         room = None if earlier.record.room is None else await self._known(earlier.record.room)
-        self._sessions.reopen(earlier, options, None if room is None else room.news)
+        return self._sessions.reopen(earlier, options, None if room is None else room.news)
 
     async def put(self, room: Room, title: str | None, *, ended: bool) -> None:
         """Change a room that was entered, and wait until it is stored.
@@ -225,9 +228,12 @@ class Rooms:
         The id of a session comes before a room whose name differs in case alone: somebody else may have made that one.
         """
         self._drop_idle()
+        room = self._rooms.get(name)
+        if room is not None and not _is_own(room.about):
+            return room
+        session = await self._anywhere.look_for(name)
         if (room := self._rooms.get(name)) is not None:
             return room
-        session = self._sessions.known(name)
         if session is not None:
             about = RoomRecord(name, session.hub.title, NO_SECRET, session.tokens.reader_hash, 0, ended_at_ms=0)
             return self._add(about, [Part.of(0, session)], session.hub.news)
@@ -277,7 +283,8 @@ class Rooms:
         return room
 
     def _room(self, about: RoomRecord, parts: list[Part], news: News) -> Room:
-        room = Room(about, parts, news, self._sessions.known, self._load)
+        find = self._anywhere.known if _is_own(about) else self._sessions.known
+        room = Room(about, parts, news, find, self._load)
         if self._closed:
             room.close()
         return room
