@@ -1,6 +1,7 @@
 """Servers that share a store need this to send each other what happens now, and is not worth storing.
 
-A topic is the id of a session, or any other text. Texts may be lost, and a follower gets a sign where that may be. So what must not be lost is in the store first.
+A topic is the id of a session, or any other text. Texts may be lost, and a follower gets a sign where that may be. So
+what must not be lost is in the store first.
 """
 
 from collections.abc import Callable
