@@ -4,13 +4,16 @@ A session lives in one process, and so does a room while a part of it runs. A cl
 over: see `handover`. Where that process does not answer, this one takes the session over, as after its death.
 """
 
+import asyncio
+from contextlib import suppress
 from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from livecaption.errors import LivecaptionError
+from livecaption.errors import LivecaptionError, StoreFailed, Unavailable
 from livecaption.live.rooms import Rooms
+from livecaption.live.slots import RETRY_AFTER_S
 from livecaption.server.config import Place
 from livecaption.server.handover import can_be_given
 from livecaption.server.metrics import Metrics
@@ -20,6 +23,10 @@ from livecaption.workers.pool import PoolState
 
 CHANGED = "changed"
 """The message that a room is to be read again."""
+LOOK_INTERVAL_S = 0.1
+N_LOOKS = 100
+"""Looks for the process that has a session. By then the next process has started, or the publisher is back. More:
+readers of a process that hangs wait for longer. Fewer: on a busy machine some are refused for no reason."""
 OTHERS_MAY_HAVE_ROOM = ("overloaded", "loading", "failed")
 """Codes of refusals of a stream with which another process may accept it."""
 
@@ -68,11 +75,18 @@ async def given_to_owner(request: web.Request, name: str) -> bool:
 
 @web.middleware
 async def to_the_owner(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give requests about a session or room to the process that has it."""
-    about = request.match_info.get("session") or request.match_info.get("room") or ""
-    if await given_to_owner(request, about):
-        return gone()
-    return await handler(request)
+    """Give requests about a session or room to the process that has it.
+
+    Where a process has died, they wait until another one has its session, or the next one has started.
+    """
+    session_id, room = request.match_info.get("session", ""), request.match_info.get("room", "")
+    for _ in range(N_LOOKS):
+        if await given_to_owner(request, session_id or room):
+            return gone()
+        if not session_id or _has(request.app, session_id) or not await _is_left(request.app, session_id):
+            return await handler(request)
+        await asyncio.sleep(LOOK_INTERVAL_S)
+    raise Unavailable("the process of this session does not answer now", retry_after_s=RETRY_AFTER_S)
 
 
 def gone() -> web.Response:
@@ -95,3 +109,13 @@ async def _given(request: web.Request, question: str, about: str = "") -> bool:
 def _has(app: web.Application, name: str) -> bool:
     services = app[SERVICES]
     return services.sessions.known(name) is not None or services.rooms.has(name)
+
+
+async def _is_left(app: web.Application, session_id: str) -> bool:
+    """Return whether a session that no process has can go on."""
+    store = app[SERVICES].store
+    if store is None:
+        return False
+    with suppress(StoreFailed):
+        return await store.resumption(session_id) is not None
+    return False
