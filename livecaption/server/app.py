@@ -307,6 +307,8 @@ async def drain(app: web.Application) -> None:
     """
     services = app[SERVICES]
     await asyncio.gather(services.sessions.drain(), services.recordings.drain())
+    if services.siblings is not None:
+        await services.siblings.handover.relays.ended(services.config.server.drain_timeout_s)
     services.rooms.close()
 
 
