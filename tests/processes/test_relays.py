@@ -19,7 +19,7 @@ from livecaption.server import certificate
 from tests.support.eventually import eventually
 from tests.support.processes import ServerProcess, assert_clean_end, serving
 from tests.support.restarts import SETTINGS, TALK, finals_of, paced
-from tests.support.siblings import pids
+from tests.support.siblings import client_of, pids
 from tests.support.streaming import Publisher
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
@@ -30,23 +30,14 @@ def pem(tmp_path: Path) -> Path:
     return certificate.ensure(tmp_path, {"127.0.0.1"}, datetime.now(UTC)).path
 
 
+def trusting(pem: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=pem)
+
+
 @asynccontextmanager
 async def serving_tls(pem: Path, *flags: str) -> AsyncIterator[ServerProcess]:
     async with serving("--processes=2", f"--tls-cert={pem}", f"--tls-key={pem}", *flags) as server:
         yield server
-
-
-@asynccontextmanager
-async def at(number: int, server: ServerProcess, url: str, pem: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    """Yield a client that has one connection, to the process with this number. Its requests go over it in turn."""
-    other = pids(server)[3 - number]
-    connector = aiohttp.TCPConnector(limit=1, ssl=ssl.create_default_context(cafile=pem))
-    async with aiohttp.ClientSession(connector=connector, base_url=url) as http:
-        os.kill(other, signal.SIGSTOP)
-        async with http.get("healthz") as answer:
-            assert answer.status == 200
-        os.kill(other, signal.SIGCONT)
-        yield http
 
 
 async def publishing(http: aiohttp.ClientSession) -> Publisher:
@@ -57,8 +48,12 @@ async def publishing(http: aiohttp.ClientSession) -> Publisher:
 
 async def test_readers_and_requests_reach_the_process_of_a_session(pem: Path, tmp_path: Path) -> None:
     async with serving_tls(pem, "--access-log", f"--store={tmp_path / 'transcripts.db'}") as server:
-        url = await server.ready()
-        async with at(1, server, url, pem) as talking, at(2, server, url, pem) as other, at(1, server, url, pem) as own:
+        await server.ready()
+        async with (
+            client_of(1, server, trusting(pem)) as talking,
+            client_of(2, server, trusting(pem)) as other,
+            client_of(1, server, trusting(pem)) as own,
+        ):
             publisher = await publishing(talking)
             session = (await publisher.received("ready"))["session"]
             final = await publisher.received("final")
@@ -88,11 +83,11 @@ async def test_readers_and_requests_reach_the_process_of_a_session(pem: Path, tm
 
 async def test_a_new_stream_is_accepted_while_another_process_has_room(pem: Path) -> None:
     async with serving_tls(pem, "--max-streams=2", "--model=delay 0.4") as server:
-        url = await server.ready()
+        await server.ready()
         async with (
-            at(1, server, url, pem) as first,
-            at(1, server, url, pem) as second,
-            at(1, server, url, pem) as third,
+            client_of(1, server, trusting(pem)) as first,
+            client_of(1, server, trusting(pem)) as second,
+            client_of(1, server, trusting(pem)) as third,
         ):
             publishers = [await publishing(http) for http in (first, second)]
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -108,11 +103,11 @@ async def test_a_new_stream_is_accepted_while_another_process_has_room(pem: Path
 
 
 async def test_a_publisher_goes_on_when_the_process_that_relays_it_is_killed(pem: Path, tmp_path: Path) -> None:
-    context = ssl.create_default_context(cafile=pem)
+    context = trusting(pem)
     async with serving_tls(pem, "--max-streams=2", f"--store={tmp_path / 'transcripts.db'}") as server:
         url = await server.ready()
         events: list[StreamEvent] = []
-        async with at(1, server, url, pem) as http:
+        async with client_of(1, server, trusting(pem)) as http:
             publisher = await publishing(http)  # takes the only place of the first process
             await publisher.received("ready")
             os.kill(pids(server)[2], signal.SIGSTOP)
