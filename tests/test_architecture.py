@@ -167,7 +167,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
     **{
         f"livecaption/server/{name}.py": "tests/processes/test_several.py"
-        for name in ("child", "parent", "siblings", "handover", "elsewhere")
+        for name in ("child", "parent", "siblings", "handover", "relay", "elsewhere")
     },
     "livecaption/server/loop_watch.py": "tests/processes/test_monitoring.py",
     "livecaption/store/keeper.py": "tests/store/test_shared.py",

@@ -5,17 +5,22 @@ over: see `handover`. Where that process does not answer, this one takes the ses
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import astuple
+from datetime import UTC, datetime
 from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from livecaption.errors import LivecaptionError, StoreFailed, Unavailable
+from livecaption.live.accounts import Use
 from livecaption.live.rooms import Rooms
 from livecaption.live.slots import RETRY_AFTER_S
 from livecaption.server.config import Place
 from livecaption.server.handover import can_be_given
+from livecaption.server.keys import Keys
 from livecaption.server.metrics import Metrics
 from livecaption.server.services import SERVICES, Services
 from livecaption.server.siblings import Siblings
@@ -27,17 +32,35 @@ LOOK_INTERVAL_S = 0.1
 N_LOOKS = 100
 """Looks for the process that has a session. By then the next process has started, or the publisher is back. More:
 readers of a process that hangs wait for longer. Fewer: on a busy machine some are refused for no reason."""
+USES = "uses"
+"""The question for the streams of each key, and their audio."""
+WRONG = "wrong"
+"""The message that wrong tokens came from an address: their number, and the address."""
 OTHERS_MAY_HAVE_ROOM = ("overloaded", "loading", "failed")
 """Codes of refusals of a stream with which another process may accept it."""
 
 
-def siblings_of(place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms) -> Siblings | None:
+def siblings_of(
+    place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms, keys: Keys
+) -> Siblings | None:
     """Return the other processes, with what this one answers them; None: this is the only one."""
     if place is None:
         return None
 
     async def is_elsewhere(name: str) -> bool:
         return not rooms.has(name) and await siblings.first_that("has", name) is not None
+
+    async def uses_elsewhere() -> Sequence[Mapping[str, Use]]:
+        found = await siblings.ask(USES)
+        return [
+            {sha256: Use(*use) for sha256, use in uses.items()}
+            for number, uses in found.items()
+            if number != siblings.number
+        ]
+
+    def note_wrong(about: str) -> None:
+        n, _, address = about.partition(" ")
+        keys.note_wrong(address, int(n))
 
     siblings = Siblings(
         place,
@@ -47,10 +70,14 @@ def siblings_of(place: Place | None, app: web.Application, figures: Metrics, roo
             "ready": lambda _: takes_streams(app[SERVICES]),
             "has": partial(_has, app),
             CHANGED: rooms.let_go,
+            USES: lambda _: {sha256: astuple(use) for sha256, use in keys.accounts.uses(datetime.now(UTC)).items()},
+            WRONG: note_wrong,
         },
     )
     rooms.changed = partial(siblings.tell, CHANGED)
     rooms.is_elsewhere = is_elsewhere
+    keys.uses_elsewhere = uses_elsewhere
+    keys.report_wrong = lambda address, n: siblings.tell(WRONG, f"{n} {address}")
     return siblings
 
 
