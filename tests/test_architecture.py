@@ -56,7 +56,7 @@ PURE = [
     or path.parts[1:3] in (("live", "dialects"), ("live", "state.py"), ("live", "room_state.py"))
     or path.parts[1:3] == ("workers", "lifecycle.py")
     or path.parts[1:4]
-    in (("store", "postgresql", f"{name}.py") for name in ("messages", "schema", "statements", "words"))
+    in (("store", "postgresql", f"{name}.py") for name in ("messages", "reach", "schema", "statements", "words"))
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
     or path.parts[1:3]
     in (

@@ -248,6 +248,12 @@ class SessionRegistry:
         self._session_ended(session)
         return True
 
+    def send_away(self) -> list[LiveSession]:
+        """Park all sessions that can go on elsewhere, and close their connections. Return these sessions."""
+        for socket in self.connections:
+            socket.send_away()
+        return [session for session in self._open if session.outlives_server and session.parked]
+
     def forget(self, session_id: str) -> None:
         """Forget a session that was deleted. If it runs, forget its captions so far, and the rest at its end."""
         session = self.known(session_id)

@@ -15,6 +15,7 @@ from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery.sinks import Sinks
 from livecaption.errors import LivecaptionError
 from livecaption.live.connection import Connection
+from livecaption.live.cut_off import CutOff
 from livecaption.live.dialects.dialect import Dialect, Restore, Route
 from livecaption.live.lobby import Lobby
 from livecaption.live.opener import SessionOpener
@@ -112,9 +113,10 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     known_rooms = Rooms(sessions, store)
     attached = Sinks(known_rooms, destinations)
     restore = _restorer(routes)
+    cut_off = CutOff(sessions)
     takeover = None
     if store is not None:
-        takeover = Takeover(store, sessions, known_rooms, restore, config.endpointing, hold_s)
+        takeover = Takeover(store, sessions, known_rooms, cut_off, restore, config.endpointing, hold_s)
     recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
     app[METRICS] = Metrics(pool, sessions, recordings.counts, store, keys, attached)
     app[SERVICES] = Services(
@@ -129,6 +131,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         recordings=recordings,
         store=store,
         takeover=takeover,
+        cut_off=cut_off,
         siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, keys),
     )
     app[OWN_PORTS] = {}
@@ -247,6 +250,7 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         if await given_to_owner(request, dialect.claimed or dialect.claimed_room):
             return gone()
         account = await request.app[KEYS].account_of(key)
+        services.cut_off.check_publisher(dialect.claimed)
         claimed = _claimed_session(services, dialect)
         if claimed is not None:
             services.sessions.check_loaded()

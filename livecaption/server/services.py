@@ -7,6 +7,7 @@ from aiohttp import web
 from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery.sinks import Sinks
+from livecaption.live.cut_off import CutOff
 from livecaption.live.lobby import Lobby
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
@@ -37,6 +38,7 @@ class Services:
     """None: nothing is kept."""
     takeover: Takeover | None
     """None without a store."""
+    cut_off: CutOff
     siblings: Siblings | None
     """None: this is the only process of the server."""
 
