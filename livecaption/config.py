@@ -345,8 +345,6 @@ def _check(config: Config) -> None:
     server = config.server
     if not 0 <= server.port <= 65535:
         raise ConfigError("--port must be from 0 to 65535")
-    if server.processes > 1 and config.delivery.sinks:
-        raise ConfigError("--sinks needs --processes 1: each would send the captions")
     if server.max_streams is not None and server.max_streams < server.processes:
         raise ConfigError("--max-streams must be at least 1" + (", for each process" if server.processes > 1 else ""))
     if server.max_upload_mb < 1:

@@ -155,6 +155,7 @@ class Rooms:
         """
         room = None if earlier.record.room is None else await self._known(earlier.record.room)
         self._sessions.reopen(earlier, options, None if room is None else room.news)
+        self.news.notify()
 
     async def put(self, room: Room, title: str | None, *, ended: bool) -> None:
         """Change a room that was entered, and wait until it is stored.

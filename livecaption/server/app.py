@@ -33,6 +33,7 @@ from livecaption.server.elsewhere import (
     given_to_one_with_room,
     given_to_owner,
     gone,
+    learn_numbers,
     siblings_of,
     to_the_owner,
 )
@@ -111,7 +112,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     keys = app[KEYS] = Keys(config.server)
     drain_timeout_s = config.server.drain_timeout_s
     known_rooms = Rooms(sessions, store)
-    attached = Sinks(known_rooms, destinations)
+    attached = Sinks(known_rooms, destinations, shared=config.server.process is not None)
     restore = _restorer(routes)
     cut_off = CutOff(sessions)
     takeover = None
@@ -132,7 +133,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         store=store,
         takeover=takeover,
         cut_off=cut_off,
-        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, keys),
+        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, keys, attached),
     )
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
@@ -157,9 +158,9 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_interrupted_sessions)
+    app.cleanup_ctx.append(_siblings)
     app.cleanup_ctx.append(_sinks)
     app.cleanup_ctx.append(_watch_loop)
-    app.cleanup_ctx.append(_siblings)
     app.cleanup_ctx.append(_watch_keys)
     app.on_shutdown.append(drain)
     # This logger would log the subprotocols of a client that offers only unknown ones, and thereby its token.
@@ -326,6 +327,8 @@ async def _look_up_own_names(app: web.Application) -> None:
 async def _sinks(app: web.Application) -> AsyncIterator[None]:
     """Attach sinks once interrupted sessions are there, so that their earlier captions are not sent again."""
     await app[SERVICES].sinks.start()
+    if app[SERVICES].siblings is not None:
+        await learn_numbers(app[SERVICES])
     yield
     await app[SERVICES].sinks.close()
 
