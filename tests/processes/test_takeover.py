@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from livecaption.client import StreamEvent, transcribe
+from livecaption.client import Reconnected, StreamEvent, transcribe
 from livecaption.events import End, Final, Gap, Partial, Ready
 from livecaption.store.rows import SessionState
 from tests.support.eventually import eventually
@@ -87,6 +87,8 @@ async def check_a_talk(cluster: Cluster, balancer: Balancer, act: list[str]) -> 
         elif action == "stop":
             former.send(signal.SIGSTOP)
         balancer.switch()
+        # Another move before it is connected again would lead it back to where its session still is.
+        await eventually(lambda: sum(isinstance(event, Reconnected) for event in events) > n, within_s=30)  # noqa: B023
         if action == "stop":
             # It goes on once the session is elsewhere, with the audio and the answers that it had.
             n_finals = len(finals_of(events))
