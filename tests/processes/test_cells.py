@@ -25,14 +25,22 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
 @asynccontextmanager
-async def cells(directory: Path, store: str, *flags: str) -> AsyncIterator[tuple[str, list[ServerProcess]]]:
-    """Run two servers, and HAProxy before them. Yield its address, and the servers."""
+async def cells(
+    directory: Path, stores: str | list[str], *flags: str
+) -> AsyncIterator[tuple[str, list[ServerProcess]]]:
+    """Run two servers, and HAProxy before them. Yield its address, and the servers.
+
+    `stores`: the address of the database, or one for each of the servers.
+    """
     require("haproxy")
     pem = certificate_for(directory)
     [port, of_redirects] = free_ports(2)
-    common = ("--store", store, "--trusted-proxy", "127.0.0.1", "--allowed-host", ROOT_NAME, *flags)
+    common = ("--trusted-proxy", "127.0.0.1", "--allowed-host", ROOT_NAME, *flags)
     async with AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(serving(*common)) for _ in range(2)]
+        servers = [
+            await stack.enter_async_context(serving("--store", store, *common))
+            for store in ([stores, stores] if isinstance(stores, str) else stores)
+        ]
         places = [urlsplit(await server.ready()).netloc for server in servers]
         changes = {
             "bind :80": f"bind 127.0.0.1:{of_redirects}",
