@@ -164,6 +164,8 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/store/postgresql/questions.py": "tests/store/test_store.py, for each implementation",
     "livecaption/store/postgresql/presence.py": "tests/store/postgresql/test_ownership.py",
     "livecaption/store/postgresql/writer.py": "tests/store/postgresql/test_store.py",
+    "livecaption/store/postgresql/reading.py": "tests/store/test_archive.py, for each implementation",
+    "livecaption/store/postgresql/restoring.py": "tests/store/test_archive.py, for each implementation",
     "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
     **{
         f"livecaption/server/{name}.py": "tests/processes/test_several.py"

@@ -29,19 +29,27 @@ ROOM = {"--max-streams=20": 20, "--max-streams=80": 80}
 
 @pytest.fixture(params=["haproxy", "nginx"])
 def proxy(request: pytest.FixtureRequest) -> str:
-    require(request.param)
     name: str = request.param
     return name
 
 
 @asynccontextmanager
-async def cells(proxy: str, directory: Path, store: str, *own: str) -> AsyncIterator[tuple[str, list[ServerProcess]]]:
-    """Run two servers, each with a flag of its own, and a proxy before them. Yield its address, and the servers."""
+async def cells(
+    proxy: str, directory: Path, stores: str | list[str], *own: str
+) -> AsyncIterator[tuple[str, list[ServerProcess]]]:
+    """Run two servers, and a proxy before them. Yield its address, and the servers.
+
+    `stores`: the address of the database, or one for each of the servers. `own`: a flag for each of them.
+    """
+    require(proxy)
     pem = certificate_for(directory)
     [port, of_redirects] = free_ports(2)
-    common = ("--store", store, "--trusted-proxy", "127.0.0.1", "--allowed-host", ROOT_NAME)
+    common = ("--trusted-proxy", "127.0.0.1", "--allowed-host", ROOT_NAME)
     async with AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(serving(*common, flag)) for flag in own]
+        servers = [
+            await stack.enter_async_context(serving("--store", store, *common, *own[number : number + 1]))
+            for number, store in enumerate([stores, stores] if isinstance(stores, str) else stores)
+        ]
         places = [urlsplit(await server.ready()).netloc for server in servers]
         changes = {"10.0.0.11:8000": places[0], "10.0.0.12:8000": places[1]}
         if proxy == "haproxy":
@@ -94,7 +102,7 @@ async def test_nobody_is_refused_while_a_server_has_room(proxy: str, cluster: Cl
 async def test_a_stream_goes_on_at_the_other_server_when_its_own_is_killed(
     proxy: str, cluster: Cluster, tmp_path: Path
 ) -> None:
-    async with cells(proxy, tmp_path, cluster.empty_database(), "--workers=1", "--workers=1") as (url, servers):
+    async with cells(proxy, tmp_path, cluster.empty_database()) as (url, servers):
         unbroken = finals_of(await captioned(await servers[0].ready()))
         events: list[StreamEvent] = []
         talking = asyncio.ensure_future(transcribe(url, paced(), events.append, SETTINGS, ssl=unchecked()))

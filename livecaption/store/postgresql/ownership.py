@@ -15,6 +15,7 @@ from livecaption.store.postgresql.messages import key
 from livecaption.store.postgresql.statements import NOW_MS
 from livecaption.store.schema import APPLICATION_ID
 
+_LATER = "it was written by a later version of livecaption"
 _INTERRUPTED = f"interrupted_at_ms = coalesce(interrupted_at_ms, {NOW_MS})"
 
 
@@ -47,13 +48,28 @@ async def migrate(connection: Any, steps: tuple[schema.Step, ...] = schema.MIGRA
         await connection.execute("CREATE TABLE livecaption (version bigint NOT NULL, oldest bigint NOT NULL)")
         await connection.execute("INSERT INTO livecaption VALUES (0, 0)")
     if oldest > len(steps):
-        raise StoreFailed("it was written by a later version of livecaption")
+        raise StoreFailed(_LATER)
     if version < len(steps):
         for step in steps[version:]:
             await connection.execute(step.script)
         await connection.execute(
             "UPDATE livecaption SET version = $1, oldest = greatest(oldest, $2)", len(steps), schema.oldest(steps)
         )
+
+
+async def check_version(connection: Any) -> None:
+    """Check that the database can be read as it is.
+
+    Raises:
+        StoreFailed: it has no transcripts, or those of another version.
+    """
+    if not await connection.fetchval("SELECT to_regclass('livecaption')"):
+        raise StoreFailed("there are no transcripts")
+    version, oldest = await connection.fetchrow("SELECT version, oldest FROM livecaption")
+    if oldest > schema.VERSION:
+        raise StoreFailed(_LATER)
+    if version < schema.VERSION:
+        raise StoreFailed("it was written by an earlier version of livecaption: start a server of this one first")
 
 
 async def dead_servers(connection: Any) -> set[UUID]:

@@ -166,18 +166,18 @@ def append(
 ) -> list[Entry]:
     """Write a final and, unless it is None, the checkpoint with it."""
     utterance, text, *rest = rows.final_to_row(final)
-    text = _storable(text)
+    text = storable(text)
     values = (session_id, generation, utterance, text, *rest, seq, shift_ms, words.vector(text))
     return [Entry(_APPEND, (*values, checkpoint_ms, checkpoint_shift_ms, highest_speaker([final])))]
 
 
 def translate(session_id: SessionId, generation: int, translation: Translation, seq: int) -> list[Entry]:
-    text = _storable(translation.text)
+    text = storable(translation.text)
     return [Entry(_TRANSLATE, (session_id, generation, translation.utterance, translation.language, text, seq))]
 
 
 def name_speaker(session_id: SessionId, generation: int, named: SpeakerNamed) -> list[Entry]:
-    return [Entry(_NAME_SPEAKER, (session_id, generation, named.speaker, _storable(named.name)))]
+    return [Entry(_NAME_SPEAKER, (session_id, generation, named.speaker, storable(named.name)))]
 
 
 def checkpoint(session_id: SessionId, generation: int, checkpoint_ms: int, shift_ms: int) -> list[Entry]:
@@ -204,6 +204,6 @@ def put_room(room: RoomRecord, max_unused: int, oldest_waiting_ms: int) -> list[
     return [Entry(_PUT_ROOM, astuple(room)), Entry(_PRUNE_ROOMS, (oldest_waiting_ms, room.name, max_unused))]
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Return the text without NUL, which PostgreSQL has in no text."""
     return text.replace("\0", "\ufffd")

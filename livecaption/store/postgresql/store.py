@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -70,11 +70,12 @@ class PostgresqlStore:
         self._on_asked: Callable[[SessionId], None] = lambda _: None
         self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
         self._on_cut_off: Callable[[bool], None] = lambda _: None
+        self._limits: set[asyncio.Timeout] = set()  # of callers that wait for the database
 
     async def open(self) -> None:
         self._held = Held(self._max_hold_s)
         self._writer = Writer(self._connect, self._note_written, self._note_lost, retry_s=self._retry_s)
-        self._presence = Presence(self._url, self._note_asked, self._compare, lambda is_now: self._on_cut_off(is_now))
+        self._presence = Presence(self._url, self._note_asked, self._compare, self._note_cut_off)
         try:
             connection = await self._connect()
             try:
@@ -188,7 +189,7 @@ class PostgresqlStore:
     async def _do(self, chore: Callable[[Any], Awaitable[Answer]]) -> Answer:
         self._check_reach()
         try:
-            async with asyncio.timeout(CHORE_TIMEOUT_S):
+            async with self._in_time(CHORE_TIMEOUT_S):
                 return await self._writer.do(chore)
         except TimeoutError:
             raise StoreFailed("changing the transcripts takes too long; it may still be done") from None
@@ -254,6 +255,12 @@ class PostgresqlStore:
             self._forget(session_id)
             # Not at once: a fault in a session must not end the task that has found this out.
             asyncio.get_running_loop().call_soon(self._on_lost, SessionId(session_id), with_publisher)
+
+    def _note_cut_off(self, is_now: bool) -> None:
+        if is_now:
+            for limit in self._limits:
+                limit.reschedule(asyncio.get_running_loop().time())
+        self._on_cut_off(is_now)
 
     async def _compare(self, connection: Any) -> None:
         """Find out which sessions of this server have moved on, and have those again that nobody has.
@@ -329,17 +336,26 @@ class PostgresqlStore:
         """
         self._check_reach()
         try:
-            async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
+            async with self._in_time(READ_TIMEOUT_S), self._pool.acquire() as connection:
                 try:
-                    async with asyncio.timeout(READ_TIMEOUT_S):
-                        answer = await question(connection)
-                    self._presence.note_reached()
-                    return answer
-                except TimeoutError:
+                    answer = await question(connection)
+                except asyncio.CancelledError:
                     connection.terminate()  # otherwise the pool would wait for its answer
                     raise
+            self._presence.note_reached()
+            return answer
         except (*FAILURES, LivecaptionError) as error:
             raise StoreFailed(f"the transcripts cannot be read now: {reason(error)}") from None
+
+    @asynccontextmanager
+    async def _in_time(self, timeout_s: float) -> AsyncIterator[None]:
+        """Raise TimeoutError in this block after that time, and once this server is cut off from the database."""
+        async with asyncio.timeout(timeout_s) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
 
     def _check_reach(self) -> None:
         """Refuse what would only wait, so that callers ask another server.
