@@ -73,6 +73,7 @@ async def test_readers_and_requests_reach_the_process_of_a_session(pem: Path, tm
                 server.send(signal.SIGTERM)
                 await publisher.received("end")
                 received = [json.loads(message.data) async for message in reader]
+            await eventually(lambda: publisher.close_code)
             assert publisher.of("final")[-1]["text"] in [event.get("text") for event in received]
         assert await server.exited(within_s=5) == 0
         publisher.check_complete()
@@ -97,6 +98,7 @@ async def test_a_new_stream_is_accepted_while_another_process_has_room(pem: Path
             # The process that relays has nothing of its own to finish.
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=9) == 0
+            await eventually(lambda: all(publisher.close_code for publisher in publishers))
         for publisher in publishers:
             publisher.check_complete()
         await assert_clean_end(server)
