@@ -21,7 +21,7 @@ from livecaption.live.accounts import Use
 from livecaption.live.rooms import Rooms
 from livecaption.live.slots import RETRY_AFTER_S
 from livecaption.server.config import Place
-from livecaption.server.handover import can_be_given
+from livecaption.server.handover import given_by
 from livecaption.server.keys import Keys
 from livecaption.server.metrics import Metrics
 from livecaption.server.services import SERVICES, Services
@@ -141,9 +141,9 @@ def gone() -> web.Response:
 async def _given(request: web.Request, question: str, about: str = "") -> bool:
     """Give a client to a process that answers a question with yes. Return False if there is none."""
     siblings = request.app[SERVICES].siblings
-    if siblings is None or not can_be_given(request):
+    if siblings is None:
         return False
-    number = await siblings.first_that(question, about)
+    number = await siblings.first_that(question, about, given_by(request, siblings.numbers))
     if number is None or not await siblings.handover.give(request, number):
         return False
     request["handed over"] = True
