@@ -9,6 +9,7 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -72,7 +73,7 @@ class Config:
 DEFAULTS = Config()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Option:
     """One option that a user may set: `--flag`, `LIVECAPTION_FLAG`, and `key` of a TOML `section`.
 
@@ -91,7 +92,7 @@ class Option:
     def variable(self) -> str:
         return "LIVECAPTION_" + self.flag.upper().replace("-", "_")
 
-    @property
+    @cached_property
     def type(self) -> Any:
         return get_type_hints(get_type_hints(Config)[self.section])[self.key]
 

@@ -158,7 +158,7 @@ os.environ["LIVECAPTION_STORE"] = "none"
 """No started server writes among the transcripts of the user who runs the tests; a test of a store names its place."""
 
 # The same examples each time, and no judgement of speed: machines that test are busy ones.
-for profile, n_examples in (("quick", 10), ("thorough", 50)):
+for profile, n_examples in (("quick", 5), ("thorough", 50)):
     hypothesis.settings.register_profile(
         profile,
         derandomize=True,
@@ -229,6 +229,13 @@ def pytest_collection_finish() -> None:
     """Take what is there by now out of all garbage collections. It stays to the end, and each one would visit it."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Find what the tests left behind, once. Python and pytest would visit all that is there several times more."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

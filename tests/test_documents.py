@@ -25,7 +25,6 @@ from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 from livecaption.store.config import StoreConfig
 from tests.support import conformance
 from tests.support.cases import for_each
-from tests.support.syntax import statements
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "livecaption"
@@ -253,7 +252,7 @@ def rows_of_tests() -> set[tuple[int, str]]:
     found = set()
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         source = path.read_text()
-        for node in statements(path) if re.search(r"\bRows? \d", source) else ():
+        for node in ast.walk(ast.parse(source)) if re.search(r"\bRows? \d", source) else ():
             if not isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             for numbers in re.findall(r"\bRows? (\d[\d, and]*)", ast.get_docstring(node) or ""):
@@ -360,6 +359,7 @@ CLAUSE_SUBJECTS = re.compile(r"(?:^|[.:;] |\| |- )(Who|Whoever|Whom|Nobody who)\
 """A free relative clause as a subject: "Who asks ..."."""
 WORDS = (BANNED, PERSONIFIED, PRIVATE)
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+COMMENT = re.compile("#[#: ]*(.*)")
 STRING = re.compile(r'"{3}(.*?)"{3}', re.DOTALL)
 NAMES = re.compile(r"^(who|whose|whom|what) ")
 """The name of a test, read as a sentence, may not begin with these."""
@@ -367,10 +367,10 @@ NAMES = re.compile(r"^(who|whose|whom|what) ")
 
 def comments(source: str) -> Iterator[tuple[int, str]]:
     """Yield each comment, and what follows a "#" in a string: a tokenizer would need longer than all other tests."""
-    for number, line in enumerate(source.splitlines(), start=1):
-        _, mark, words = line.partition("#")
-        if mark:
-            yield number, words.lstrip("#: ")
+    number, read = 1, 0
+    for comment in COMMENT.finditer(source):
+        number += source.count("\n", read, read := comment.start())
+        yield number, comment[1]
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
@@ -378,10 +378,11 @@ def docstrings(source: str) -> Iterator[tuple[int, str]]:
 
     A parser would need longer than all other tests.
     """
+    number, read = 1, 0
     for string in STRING.finditer(source):
-        lines = source[: string.start()].split("\n")
-        if lines[-1].strip() in ("", "r"):
-            yield len(lines), string[1].strip()
+        number += source.count("\n", read, read := string.start())
+        if source[source.rfind("\n", 0, read) + 1 : read].strip() in ("", "r"):
+            yield number, string[1].strip()
 
 
 def english_faults(path: Path) -> list[str]:
