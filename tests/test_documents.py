@@ -1,6 +1,7 @@
 """Documents agree with the code, their links resolve, and they are written in plain English."""
 
 import ast
+import functools
 import inspect
 import json
 import re
@@ -55,6 +56,7 @@ def fenced(document: str, language: str) -> list[str]:
 # Documents and code
 
 
+@functools.cache
 def codes() -> set[str]:
     """Return every error code of the package."""
     sources = "\n".join(path.read_text() for path in SOURCES)
@@ -252,7 +254,11 @@ def rows_of_tests() -> set[tuple[int, str]]:
     found = set()
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         source = path.read_text()
-        for node in ast.walk(ast.parse(source)) if re.search(r"\bRows? \d", source) else ():
+        if not re.search(r"\bRows? \d", source):
+            continue
+        module = ast.parse(source)
+        classes = [each for each in module.body if isinstance(each, ast.ClassDef)]
+        for node in (module, *module.body, *(method for each in classes for method in each.body)):
             if not isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             for numbers in re.findall(r"\bRows? (\d[\d, and]*)", ast.get_docstring(node) or ""):
@@ -274,11 +280,11 @@ def test_the_fault_matrix_names_the_tests_of_each_row() -> None:
 # Links and lengths
 
 
-def anchors(document: str) -> set[str]:
+@functools.cache
+def anchors(document: Path) -> set[str]:
     """Return the anchors of a document's headings, as GitHub makes them."""
-    headings = re.findall(
-        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
-    )
+    prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -290,7 +296,7 @@ def broken_links(document: Path) -> list[str]:
             continue
         path, _, anchor = link.partition("#")
         target = (document.parent / path).resolve() if path else document
-        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+        if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(f"{document.relative_to(ROOT)}: {link}")
     return broken
 

@@ -334,7 +334,7 @@ SURROUND = {
 }
 
 
-@for_each("name", SURROUND)
+@for_each("name", spread(SURROUND, 2))
 def test_all_channels_are_averaged(name: str) -> None:
     """Eight planes are all that FFmpeg's frame has room for, with no null pointer behind them."""
     container, codec, sample_format, layout = SURROUND[name]

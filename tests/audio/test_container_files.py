@@ -284,7 +284,7 @@ def piece(name: str) -> bytes:
     return container(muxer, [Track(tone(), codec)], options=options, live=live)
 
 
-@for_each("name", PIECES)
+@for_each("name", spread(PIECES, 4))
 def test_pieces_that_are_whole_containers_are_all_read(name: str) -> None:
     one = decode(piece(name))
     assert len(decode(piece(name) * 3)) == pytest.approx(3 * len(one), abs=1000)
