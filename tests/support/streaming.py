@@ -65,7 +65,7 @@ class Publisher:
     async def run(self) -> None:
         """Send and receive until the server closes the connection."""
         await self._socket.send_json({"type": "start", "sample_rate": SAMPLE_RATE_HZ, **self._start})
-        speaking = asyncio.ensure_future(self._speak())
+        self._speaking = speaking = asyncio.ensure_future(self._speak())
         async for message in self._socket:
             self.events.append(json.loads(message.data))
             self._news.set()
@@ -82,6 +82,12 @@ class Publisher:
                 self._news.clear()
                 await self._news.wait()
         return found[0]
+
+    async def stop(self) -> None:
+        """End the stream. The server closes it after the last final."""
+        self._speaking.cancel()
+        await asyncio.wait({self._speaking})
+        await self._socket.send_json({"type": "stop"})
 
     async def streamed(self, seconds: float) -> None:
         """Wait until so much audio was sent."""
