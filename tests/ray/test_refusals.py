@@ -32,7 +32,7 @@ OTHERS = {
     ),
     "import sys; sys.modules['ray'] = None": r"--device ray needs Ray: pip install 'livecaption-server\[ray]'",
 }
-"""Statements that make an installation another one than those of the cluster, and the sentence that the log has then."""
+"""Statements that make an installation unlike those of the cluster, and the sentence that the log has then."""
 
 
 async def test_a_server_that_cannot_join_ends_with_3_and_a_sentence(cluster: Cluster) -> None:
