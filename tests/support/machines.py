@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+IP = shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "ip"
 
 
 class FarMachine:
@@ -18,25 +20,29 @@ class FarMachine:
         near: the address of this machine on the cable.
         address: the other end.
         inside: begins the command of a program that runs there.
-
-    Raises:
-        OSError: this user may not make one, or `ip` is not installed.
     """
 
     def __init__(self, name: str, network: str) -> None:
         self._name = name
         self.near, self.address = f"{network}.1", f"{network}.2"
-        self.inside = ("ip", "netns", "exec", name)
-        _ip("netns", "add", name)
-        _ip("link", "add", name, "type", "veth", "peer", "name", "cable", "netns", name)
-        _ip("address", "add", f"{self.near}/24", "dev", name)
+        self.inside = (IP, "netns", "exec", name)
+
+    def make(self) -> None:
+        """Make it, with its cable plugged in.
+
+        Raises:
+            OSError: this user may not, or `ip` is not installed.
+        """
+        _ip("netns", "add", self._name)
+        _ip("link", "add", self._name, "type", "veth", "peer", "name", "cable", "netns", self._name)
+        _ip("address", "add", f"{self.near}/24", "dev", self._name)
         self.plug_in()
         for command in (
             ("address", "add", f"{self.address}/24", "dev", "cable"),
             ("link", "set", "cable", "up"),
             ("link", "set", "lo", "up"),
         ):
-            _ip("-n", name, *command)
+            _ip("-n", self._name, *command)
 
     def unplug(self) -> None:
         """Cut the network. Nothing is closed, and nothing is lost that can be sent again."""
@@ -52,22 +58,20 @@ class FarMachine:
 @contextmanager
 def far_machine() -> Iterator[FarMachine | None]:
     """Make a machine; None where this user may not, such as in a container without rights."""
+    high, low = divmod(os.getpid() % 512, 256)
+    machine = FarMachine(f"lc-{os.getpid()}", f"198.{18 + high}.{low}")  # RFC 2544: for tests
+    made = False
     try:
-        high, low = divmod(os.getpid(), 256)
-        machine = FarMachine(f"lc-{os.getpid()}", f"10.{128 + high % 128}.{low}")
-    except OSError:
-        yield None
-        return
-    try:
-        yield machine
+        with suppress(OSError):
+            machine.make()
+            made = True
+        yield machine if made else None
     finally:
-        machine.remove()
+        with suppress(OSError):
+            machine.remove()
 
 
 def _ip(*arguments: str) -> None:
-    program = shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if program is None:
-        raise FileNotFoundError("iproute2 is not installed")
-    done = subprocess.run([program, *arguments], capture_output=True, text=True)
+    done = subprocess.run([IP, *arguments], capture_output=True, text=True)
     if done.returncode != 0:
         raise PermissionError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
