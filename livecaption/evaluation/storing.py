@@ -30,7 +30,7 @@ from livecaption.store.store import Store
 INTERVAL_S = 0.5
 """Time between two finals of a stream. People make one in about five seconds."""
 WORDS = tuple(map("word{}".format, range(1000)))
-"""As many as people use in a long speech. The index of words is larger with more."""
+"""People use as many in a long speech. The index of words is larger with more."""
 N_WORDS = 12  # of a final
 LAST_WRITTEN_WITHIN_S = 30.0
 

@@ -110,15 +110,13 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         limits=config.live.registry,
     )
     keys = app[KEYS] = Keys(config.server)
-    drain_timeout_s = config.server.drain_timeout_s
     known_rooms = Rooms(sessions, store)
     attached = Sinks(known_rooms, destinations, shared=config.server.process is not None)
-    restore = _restorer(routes)
     cut_off = CutOff(sessions)
     takeover = None
     if store is not None:
-        takeover = Takeover(store, sessions, known_rooms, cut_off, restore, config.endpointing, hold_s)
-    recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
+        takeover = Takeover(store, sessions, known_rooms, cut_off, _restorer(routes), config.endpointing, hold_s)
+    recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=config.server.drain_timeout_s)
     app[METRICS] = Metrics(pool, sessions, recordings.counts, store, keys, attached)
     app[SERVICES] = Services(
         config,
