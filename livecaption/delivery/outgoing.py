@@ -65,6 +65,7 @@ class Outgoing:
         self._current: tuple[float, Text] | None = None
         self._may_have_arrived = False
         self._seq: int | None = None
+        self._least_seq = 0
         self._n_failures = 0
         self._stopped = False
 
@@ -87,9 +88,26 @@ class Outgoing:
         """True if nobody knows yet which number comes next."""
         return self._seq is None
 
+    @property
+    def newest_seq(self) -> int:
+        """The greatest number that is used; 0: none is known to be."""
+        return max(0, (self._least_seq if self._seq is None else self._seq) - 1)
+
     def begin(self, seq: int) -> None:
-        """Begin with this number."""
-        self._seq = seq
+        """Begin with this number, or the one after those that are used already."""
+        self._seq = max(seq, self._least_seq)
+
+    def begin_again(self) -> None:
+        """Let the next text begin, because other processes of the server may have sent texts. One on its way stays."""
+        if self._seq is not None and self._current is None:
+            self._least_seq, self._seq = self._seq, None
+
+    def used(self, seq: int) -> None:
+        """Note that another process of the server has sent a text with this number."""
+        if self._seq is None:
+            self._least_seq = max(self._least_seq, seq + 1)
+        elif not self._may_have_arrived:
+            self._seq = max(self._seq, seq + 1)
 
     def push(self, text: Text, now_s: float) -> None:
         """Take a new text, and drop the oldest one if too many wait."""

@@ -11,17 +11,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, DummyCookieJar
+from aiohttp import ClientSession
 
 from livecaption.delivery.destination import MAX_SINKS, OBS, Destination
 from livecaption.delivery.http_sink import HttpCaptionSink
 from livecaption.delivery.lines import Lines
 from livecaption.delivery.obs_sink import ObsCaptionSink
 from livecaption.delivery.outgoing import Outgoing, SinkState
-from livecaption.delivery.receiver import DeliveryFailed, Receiver
-from livecaption.delivery.sources import Key, RoomSource, Source
+from livecaption.delivery.receiver import DeliveryFailed, Receiver, client_session
+from livecaption.delivery.sources import Key, RoomSource, Source, room_key
 from livecaption.errors import StoreFailed, Unavailable, UnknownSession
 from livecaption.events import Event
 from livecaption.ipc import logs
@@ -69,6 +68,7 @@ class Sink:
         receiver: the same, as something to send to.
         news: wakes it while its source has no room.
         on_end: called when all captions of the source are sent.
+        on_sent: called with the number of each text that the receiver has accepted.
     """
 
     def __init__(
@@ -79,13 +79,14 @@ class Sink:
         receiver: Receiver,
         news: News,
         on_end: Callable[["Sink"], None],
+        on_sent: Callable[["Sink", int], None],
     ) -> None:
         self.source = source
         self.name = name
         self._destination = destination
         self._receiver = receiver
         self._source_news = news
-        self._on_end = on_end
+        self._on_end, self._on_sent = on_end, on_sent
         self._lines = Lines(destination.columns)
         self.outgoing = Outgoing()
         self._former: list[Receiver] = []  # those that were replaced, until they are closed
@@ -160,8 +161,10 @@ class Sink:
                 pass  # nobody knows yet what was said before the sink was attached
             else:
                 if room is not None:
-                    # Later events are read from their beginning.
-                    cursor = self._pass_over(room) if is_new else ""
+                    # Later events are read from their beginning, unless another process has sent what was said so far.
+                    cursor = self._pass_over(room) if is_new or self.source.is_shared else ""
+                    if self.source.is_shared:
+                        self.outgoing.begin_again()
                     with room.used():
                         async with aclosing(room.subscribe(cursor, LOOK_S)) as feed:
                             async for messages in feed:
@@ -232,6 +235,7 @@ class Sink:
             if text is not None:
                 await self._receiver.deliver(text)
                 self.outgoing.accepted()
+                self._on_sent(self, text.seq)
         except DeliveryFailed as error:
             return self.outgoing.failed(str(error), time.monotonic(), may_have_arrived=error.may_have_arrived)
         return 0.0
@@ -243,11 +247,19 @@ class Sinks:
     Args:
         rooms: what the sinks read.
         configured: the destinations of rooms that are there from the start, by room and name.
+        shared: whether other processes of the server have the same.
+
+    Attributes:
+        report_sent: called with the room, the name of the sink and the number of each text that was accepted.
     """
 
-    def __init__(self, rooms: Rooms, configured: Mapping[tuple[str, str], Destination]) -> None:
+    def __init__(
+        self, rooms: Rooms, configured: Mapping[tuple[str, str], Destination], *, shared: bool = False
+    ) -> None:
         self._rooms = rooms
         self._configured = configured
+        self._shared = shared
+        self.report_sent: Callable[[str, str, int], None] = lambda room, name, seq: None
         self._sinks: dict[tuple[Key, str], Sink] = {}  # by the source, and the name
         self._session: ClientSession | None = None
         self._n_sent = self._n_dropped = 0  # of sinks that are gone
@@ -255,7 +267,18 @@ class Sinks:
     async def start(self) -> None:
         """Attach the sinks that are configured."""
         for (room_name, name), destination in self._configured.items():
-            await self.attach(RoomSource(room_name, self._rooms), name, destination)
+            await self.attach(RoomSource(room_name, self._rooms, self._shared), name, destination)
+
+    @property
+    def numbers(self) -> list[tuple[str, str, int]]:
+        """The room, the name and the greatest used number of each sink that other processes have too."""
+        shared = [sink for sink in self.all if sink.source.is_shared]
+        return [(sink.source.key[1], sink.name, sink.outgoing.newest_seq) for sink in shared]
+
+    def note_sent(self, room: str, name: str, seq: int) -> None:
+        """Note that another process has used this number."""
+        if (sink := self._sinks.get((room_key(room), name))) is not None:
+            sink.outgoing.used(seq)
 
     async def attach(self, source: Source, name: str, destination: Destination) -> Sink:
         """Attach a sink to a source. One of the same name is replaced, or changed.
@@ -279,7 +302,7 @@ class Sinks:
         if replaced is not None and replaced.can_become(destination):
             replaced.change(destination, receiver)
             return replaced
-        self._sinks[place] = sink = Sink(source, name, destination, receiver, self._rooms.news, self._ended)
+        self._sinks[place] = sink = Sink(source, name, destination, receiver, self._rooms.news, self._ended, self._sent)
         if replaced is not None:
             await self._end(replaced)
         return sink
@@ -347,6 +370,10 @@ class Sinks:
         if self._session is not None:
             await self._session.close()
 
+    def _sent(self, sink: Sink, seq: int) -> None:
+        if sink.source.is_shared:
+            self.report_sent(sink.source.key[1], sink.name, seq)
+
     def _ended(self, sink: Sink) -> None:
         """Forget a sink that has sent all captions of its session. At the stop of the server, `close` has them all."""
         place = sink.source.key, sink.name
@@ -361,17 +388,3 @@ class Sinks:
     def _count(self, sink: Sink) -> None:
         self._n_sent += sink.outgoing.n_sent
         self._n_dropped += sink.outgoing.n_dropped
-
-
-def client_session() -> ClientSession:
-    """Return what sends to receivers. It verifies certificates, keeps no cookies, and follows no redirects."""
-    return ClientSession(cookie_jar=DummyCookieJar(), middlewares=(_refuse_redirects,))
-
-
-async def _refuse_redirects(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
-    """Treat a redirect as a failure, also that of a WebSocket: the operator did not name where it leads."""
-    response = await send(request)
-    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
-        response.close()
-        raise DeliveryFailed(f"HTTP {response.status}: redirects are not followed", may_have_arrived=False)
-    return response

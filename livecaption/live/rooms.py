@@ -157,7 +157,9 @@ class Rooms:
             StoreFailed: the store cannot be read.
         """
         room = None if earlier.record.room is None else await self._known(earlier.record.room)
-        return self._sessions.reopen(earlier, options, None if room is None else room.news)
+        session = self._sessions.reopen(earlier, options, None if room is None else room.news)
+        self.news.notify()
+        return session
 
     async def put(self, room: Room, title: str | None, *, ended: bool) -> None:
         """Change a room that was entered, and wait until it is stored.

@@ -5,17 +5,22 @@ the server ends: at once with its process, and within seconds with its machine (
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
-from livecaption.store.postgresql.connecting import FAILURES, connect
+from livecaption.store.postgresql import ownership
+from livecaption.store.postgresql.connecting import FAILURES, connect, is_down
 from livecaption.store.postgresql.messages import Released, Wanted, channel, decode, encode, key
+from livecaption.store.postgresql.reach import Reach
 
 BEAT_S = 1.0
 """Time in s between two looks at the connection. Longer: a lost lock is taken again later. Shorter: more statements."""
-BEAT_TIMEOUT_S = 3.0
+BEAT_TIMEOUT_S = 1.5
+RECONNECT_TIMEOUT_S = 3.0
+"""Time-outs in s of a look, and of one over a new connection, so that a cut is noticed within 7 s. Longer: later.
+Shorter: a slow network seems to be cut."""
 ASK_S = 0.3
 """Time in s in which another server gives up a session that is asked for. Longer: a publisher waits longer where that
 server hangs. Shorter: a busy server loses what it has not stored yet, and the publisher sends it again."""
@@ -27,12 +32,26 @@ class Presence:
     Args:
         url: the address of the database.
         asked: called with a session that another server wants to have, and the id of that server.
+        back: called with a connection once the database is reached again.
+        cut_off: called when this server alone does not reach the database any more, and with False when it does.
+
+    Attributes:
+        is_cut_off: whether this server alone does not reach the database.
     """
 
-    def __init__(self, url: str, asked: Callable[[str, UUID], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        asked: Callable[[str, UUID], None],
+        back: Callable[[Any], Awaitable[None]],
+        cut_off: Callable[[bool], None],
+    ) -> None:
         self.id = uuid4()
+        self.is_cut_off = False
         self._url = url
         self._asked = asked
+        self._back = back
+        self._cut_off = cut_off
         self._released: dict[str, asyncio.Event] = {}
         self._connection: Any = None
 
@@ -43,7 +62,12 @@ class Presence:
             One of `connecting.FAILURES`.
         """
         self._connection = await self._connected()
+        self._reach = Reach(_now_s(), await ownership.n_others(self._connection, self.id))
         self._beat = asyncio.create_task(self._keep())
+
+    def note_reached(self) -> None:
+        """Note that the database has answered, over any connection."""
+        self._reach.note_reached(_now_s())
 
     async def close(self) -> None:
         """Show that this server does not run any more."""
@@ -66,7 +90,8 @@ class Presence:
     async def _connected(self) -> Any:
         connection = await connect(self._url)
         try:
-            await connection.execute("SELECT pg_advisory_lock($1)", key(self.id))
+            # Shared, so that it need not wait until PostgreSQL has noticed the loss of an earlier connection.
+            await connection.execute("SELECT pg_advisory_lock_shared($1)", key(self.id))
             await connection.add_listener(channel(self.id), self._receive)
         except BaseException:
             connection.terminate()
@@ -78,12 +103,22 @@ class Presence:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                async with asyncio.timeout(BEAT_TIMEOUT_S):
-                    if self._connection.is_closed():
+                if self._connection.is_closed():
+                    async with asyncio.timeout(RECONNECT_TIMEOUT_S):
                         self._connection = await self._connected()
-                    await self._connection.execute("SELECT 1")
-            except FAILURES:
+                        await self._back(self._connection)
+                async with asyncio.timeout(BEAT_TIMEOUT_S):
+                    n_others = await ownership.n_others(self._connection, self.id)
+                self._reach.note_others(n_others)
+                self.note_reached()
+            except FAILURES as error:
                 self._connection.terminate()
+                self._reach.note_failure(is_down=is_down(error))
+            is_cut_off = self._reach.is_cut_off(_now_s())
+            if is_cut_off != self.is_cut_off:
+                self.is_cut_off = is_cut_off
+                # Not at once: a fault in a session must not end this task.
+                asyncio.get_running_loop().call_soon(self._cut_off, is_cut_off)
 
     def _receive(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
         match decode(payload):
@@ -91,3 +126,7 @@ class Presence:
                 self._asked(session_id, by)
             case Released(session_id) if session_id in self._released:
                 self._released[session_id].set()
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

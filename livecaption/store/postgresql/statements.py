@@ -26,12 +26,12 @@ _BEGIN = """
     SELECT number, $9::text, $10::text, $11::text FROM begun WHERE $9::text IS NOT NULL
 """
 _HELD = """
-    held AS MATERIALIZED (SELECT number, id, generation, owner FROM session WHERE id = $1 FOR NO KEY UPDATE),
+    held AS MATERIALIZED (SELECT number, id, generation, state FROM session WHERE id = $1 FOR NO KEY UPDATE),
     mine AS (SELECT number FROM held WHERE generation = $2)
 """
 """Holds a session where it is until the transaction is over. `mine` is empty if it has moved on, or was deleted."""
-_LOST = "SELECT id, $2::bigint, owner IS NOT NULL FROM held WHERE generation <> $2"
-"""Returns the session if it has moved on: its id, its generation here, and whether a server has it."""
+_LOST = "SELECT id, $2::bigint, state = 'open' FROM held WHERE generation <> $2"
+"""Returns the session if it has moved on: its id, its generation here, and whether its publisher has gone along."""
 _APPEND = f"""
     WITH {_HELD}, added AS (
         INSERT INTO final (session, utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel,
@@ -83,15 +83,15 @@ _REOPEN = f"""
 _END = f"""
     WITH {_HELD}, ended AS (
         UPDATE session SET
-            state = CASE state WHEN 'open' THEN 'ended' ELSE state END, owner = NULL,
-            duration_ms = CASE state WHEN 'open' THEN greatest(duration_ms, $3) ELSE duration_ms END
+            state = CASE WHEN $4 THEN 'ended' ELSE state END, owner = NULL,
+            duration_ms = CASE WHEN $4 THEN greatest(duration_ms, $3) ELSE duration_ms END
         FROM mine WHERE session.number = mine.number
     ), forgotten AS (DELETE FROM resumption USING mine WHERE session = mine.number)
     {_LOST}
 """
 _RELEASE = f"""
     WITH {_HELD}, released AS (
-        UPDATE session SET owner = NULL, state = 'interrupted', generation = session.generation + 1
+        UPDATE session SET owner = NULL, state = 'interrupted'
         FROM mine WHERE session.number = mine.number AND state <> 'ended'
         RETURNING session.number, CASE WHEN $3::text IS NOT NULL THEN pg_notify($3::text, $4::text) END
     ), noted AS (
@@ -166,18 +166,18 @@ def append(
 ) -> list[Entry]:
     """Write a final and, unless it is None, the checkpoint with it."""
     utterance, text, *rest = rows.final_to_row(final)
-    text = _storable(text)
+    text = storable(text)
     values = (session_id, generation, utterance, text, *rest, seq, shift_ms, words.vector(text))
     return [Entry(_APPEND, (*values, checkpoint_ms, checkpoint_shift_ms, highest_speaker([final])))]
 
 
 def translate(session_id: SessionId, generation: int, translation: Translation, seq: int) -> list[Entry]:
-    text = _storable(translation.text)
+    text = storable(translation.text)
     return [Entry(_TRANSLATE, (session_id, generation, translation.utterance, translation.language, text, seq))]
 
 
 def name_speaker(session_id: SessionId, generation: int, named: SpeakerNamed) -> list[Entry]:
-    return [Entry(_NAME_SPEAKER, (session_id, generation, named.speaker, _storable(named.name)))]
+    return [Entry(_NAME_SPEAKER, (session_id, generation, named.speaker, storable(named.name)))]
 
 
 def checkpoint(session_id: SessionId, generation: int, checkpoint_ms: int, shift_ms: int) -> list[Entry]:
@@ -188,9 +188,9 @@ def reopen(session_id: SessionId, generation: int) -> list[Entry]:
     return [Entry(_REOPEN, (session_id, generation))]
 
 
-def end(session_id: SessionId, generation: int, duration_ms: int) -> list[Entry]:
-    """Note that the session cannot go on any more. If it was never resumed, it stays interrupted."""
-    return [Entry(_END, (session_id, generation, duration_ms))]
+def end(session_id: SessionId, generation: int, duration_ms: int, *, was_open: bool) -> list[Entry]:
+    """Note that the session cannot go on any more. Unless it `was_open` in this server, it stays interrupted."""
+    return [Entry(_END, (session_id, generation, duration_ms, was_open))]
 
 
 def release(session_id: SessionId, generation: int, to: UUID | None) -> list[Entry]:
@@ -204,6 +204,6 @@ def put_room(room: RoomRecord, max_unused: int, oldest_waiting_ms: int) -> list[
     return [Entry(_PUT_ROOM, astuple(room)), Entry(_PRUNE_ROOMS, (oldest_waiting_ms, room.name, max_unused))]
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Return the text without NUL, which PostgreSQL has in no text."""
     return text.replace("\0", "\ufffd")
