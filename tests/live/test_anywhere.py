@@ -12,6 +12,7 @@ from aiohttp import ClientResponse, ClientWebSocketResponse, WSMsgType
 from livecaption.live import following
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
+from livecaption.store.postgresql.broadcast import NotifyBroadcast
 from tests.live.test_connection import resume
 from tests.live.test_takeover import begin, interrupted_by
 from tests.support.eventually import eventually
@@ -66,7 +67,9 @@ async def stop(socket: ClientWebSocketResponse) -> None:
 
 async def die(server: Client, other: Client) -> None:
     """Let a server leave its sessions as if it was killed. Its worker goes on, because it is that of the test."""
-    await server.app[SERVICES].anywhere.close()
+    broadcast = server.app[SERVICES].store.broadcast
+    assert isinstance(broadcast, NotifyBroadcast)
+    await broadcast.close()
     server.app[SERVICES].store._generations.clear()  # so that it has none to have back
     await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, server))
 
