@@ -368,3 +368,21 @@ async def test_a_session_elsewhere_cannot_be_found_while_the_database_is_away(se
         cluster.start()
     assert len(await read(other, ready["session"], until="snapshot")) == 1
     await stop(socket)
+
+
+async def test_a_session_that_begins_while_the_database_is_away_is_not_taken_for_deleted(
+    serve: Serve, cluster: Cluster
+) -> None:
+    one = await serve()
+    anywhere = one.app[SERVICES].anywhere
+    await eventually(lambda: not anywhere._changes)
+    cluster.stop()
+    try:
+        socket, ready, caption = await begin(one)
+        anywhere._receive_change(None)
+    finally:
+        cluster.start()
+    await eventually(lambda: not anywhere._changes, within_s=20)
+    assert [final.text for final in one.app[SERVICES].sessions.find(ready["session"]).hub.finals] == [caption["text"]]
+    assert [final.text for final in await one.app[SERVICES].store.finals(ready["session"])] == [caption["text"]]
+    await stop(socket)
