@@ -170,18 +170,18 @@ class NotifyBroadcast:
         self._changed(None)
         for receive in [*self._followed.values()]:
             receive(None)
-        renew_at_s = 0.0
+        loop, renew_at_s = asyncio.get_running_loop(), 0.0
         while True:
             self._work.clear()
+            now_s = loop.time()
             async with asyncio.timeout(STATEMENT_TIMEOUT_S):
                 listened = await self._listen(connection, listened)
-                now_s = asyncio.get_running_loop().time()
                 is_due = now_s >= renew_at_s
                 if is_due:
                     renew_at_s = now_s + RENEW_S
                     self._forget(now_s)
                 await self._flush(connection, self._renewals() if is_due else [])
-            await asyncio.sleep(BATCH_S)
+            await asyncio.sleep(max(0.0, now_s + BATCH_S - loop.time()))
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await self._work.wait()
