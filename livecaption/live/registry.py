@@ -159,6 +159,13 @@ class SessionRegistry:
             self._add(session, slot.pop_all())
         return session
 
+    def check_open(self, command: Open, *, is_admitted: bool) -> None:
+        """Check that `open` would accept this, where it replaces no session of this server. It raises the same."""
+        self._opener.check(command)
+        if not is_admitted:
+            self.check_admission()
+        self._slots.check_channels(command.options.n_channels_apart or 1, self.refused, n_held=int(is_admitted))
+
     def reopen(self, earlier: InterruptedSession, options: StreamOptions, news: News | None = None) -> None:
         """Go on with a session of another server: it waits for its publisher from now on.
 

@@ -7,100 +7,22 @@ for all readers. A reader's cursor is a place in one part, and all parts behind 
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
 
 from livecaption.errors import StoreFailed, Unauthorized
 from livecaption.events import Room as RoomEvent
 from livecaption.events import RoomPart
 from livecaption.live.event_log import Message, seq_in
 from livecaption.live.hub import Hub, News
+from livecaption.live.room_parts import KeptLog, Log, Part
 from livecaption.live.room_state import RoomState, room_state
 from livecaption.live.session import LiveSession
 from livecaption.live.tokens import check_reader, is_token
 from livecaption.messages import encode
 from livecaption.store.rows import RoomRecord, SessionRecord, SessionState
-
-
-@dataclass(eq=False)
-class Part:
-    """One session of a room.
-
-    Attributes:
-        number: later parts of the room have greater numbers.
-        duration_ms: the length of its captions or, if longer, of its audio; as far as it is known.
-        epoch: the epoch of its events, see `live.event_log`; once only the store has it, one that always stays.
-        end_seq: the number of its last event; until that is known, of its snapshot.
-        deleted: whether its transcript was deleted, so that it is not listed. Readers follow it as long as it runs.
-        snapshot: all its captions from the store, once they are read for a reader; None: there are none.
-    """
-
-    number: int
-    id: str
-    title: str
-    language: str | None
-    started_at_ms: int
-    duration_ms: int = 0
-    state: SessionState = SessionState.OPEN
-    deleted: bool = False
-    epoch: str = field(init=False)
-    end_seq: int = 0
-    snapshot: "asyncio.Future[Message | None] | None" = None
-
-    def __post_init__(self) -> None:
-        # A reader that has all of an ended room is recognized after any time, and does not read it again and again.
-        self.epoch = hashlib.sha256(self.id.encode()).hexdigest()[:8]
-
-    @classmethod
-    def of(cls, number: int, session: LiveSession) -> Self:
-        """Return the part that this session is."""
-        about = session.about
-        title, deleted = session.hub.title, session.hub.forgotten
-        return cls(number, about.id, title, about.language, about.started_at_ms, deleted=deleted)
-
-    @classmethod
-    def stored(cls, number: int, record: SessionRecord) -> Self:
-        """Return the part that a stored session is."""
-        title, language = record.title, record.language
-        return cls(number, record.id, title, language, record.started_at_ms, record.duration_ms, record.state)
-
-    def note(self, session: LiveSession) -> None:
-        """Note what is to be remembered when the session is forgotten."""
-        hub = session.hub
-        self.epoch = hub.epoch
-        self.duration_ms = max(self.duration_ms, hub.end_ms, session.received_ms)
-        self.state = SessionState.ENDED if hub.ended else SessionState.OPEN
-        if hub.ended:
-            self.end_seq = hub.last_seq
-
-
-class Log(Protocol):
-    """The events of one part."""
-
-    @property
-    def ended(self) -> bool:
-        """True if nothing more happens in the part."""
-
-    def read(self, seq: int | None) -> tuple[list[Message], int]:
-        """Return the messages for a reader at `seq` (None: before all), and where the reader is behind them."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptLog:
-    """The events of a part that is over: a snapshot, or nothing."""
-
-    snapshot: Message | None
-    end_seq: int
-    ended: bool = True
-
-    def read(self, seq: int | None) -> tuple[list[Message], int]:
-        """See `Log`."""
-        news = [] if self.snapshot is None or seq == self.end_seq else [self.snapshot]
-        return news, self.end_seq
 
 
 @dataclass
@@ -273,6 +195,26 @@ class Room:
         """Add the session that begins as the next part."""
         self.parts.append(Part.of(self._n_parts, session))
         self._n_parts += 1
+        self.news.notify()
+
+    def update(self, about: RoomRecord, records: Sequence[SessionRecord]) -> None:
+        """Let the room be as the store has it: another server may have changed it, or begun parts."""
+        if about.event > self.about.event:
+            self.parts = []
+        if about.event < self.about.event:
+            return  # the event that has begun here is on its way to the store
+        known = {part.id: part for part in self.parts}
+        for record in records:
+            if (part := known.get(record.id)) is None:
+                self.parts.append(Part.stored(self._n_parts, record))
+                self._n_parts += 1
+            elif self._find(record.id) is None:
+                part.state, part.duration_ms, part.title = record.state, record.duration_ms, record.title
+        for session_id in known.keys() - {record.id for record in records}:
+            if self._find(session_id) is None:
+                known[session_id].deleted = True
+        self.about = about
+        self._announced = ()
         self.news.notify()
 
     def remove(self, session_id: str) -> None:

@@ -109,7 +109,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     )
     keys = app[KEYS] = Keys(config.server)
     drain_timeout_s = config.server.drain_timeout_s
-    known_rooms = Rooms(sessions, store)
+    known_rooms = Rooms(sessions, store, hold_s)
     attached = Sinks(known_rooms, destinations)
     restore = _restorer(routes)
     takeover = None

@@ -13,7 +13,8 @@ from livecaption.events import End, Snapshot
 from livecaption.events import Room as RoomEvent
 from livecaption.live.event_log import Message, SnapshotMessage
 from livecaption.live.hub import Hub, News
-from livecaption.live.room import Part, Room
+from livecaption.live.room import Room
+from livecaption.live.room_parts import Part
 from livecaption.live.room_state import ENDED_AFTER_MS, RoomState
 from livecaption.store.rows import NewSession, RoomRecord, SessionState
 from tests.support.eventually import eventually

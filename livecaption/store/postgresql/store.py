@@ -12,13 +12,15 @@ from uuid import UUID
 from livecaption.errors import LivecaptionError, StoreFailed, StoreUnusable, Unavailable
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
+from livecaption.store import room_claims
 from livecaption.store.config import StoreConfig
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
-from livecaption.store.postgresql import connecting, ownership, questions, statements
+from livecaption.store.postgresql import connecting, ownership, questions, rooms, statements
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.statements import Entry
 from livecaption.store.postgresql.writer import Writer
+from livecaption.store.room_claims import Holder, Outcome
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord
 from livecaption.store.search import Excerpt
 from livecaption.store.store import (
@@ -28,6 +30,7 @@ from livecaption.store.store import (
     MAX_UNUSED_ROOMS,
     RETRY_S,
     TAKEN_RETRY_AFTER_S,
+    RoomWish,
     StoreFigures,
     oldest_waiting_ms,
 )
@@ -68,11 +71,13 @@ class PostgresqlStore:
         self._askers: dict[str, UUID] = {}  # the servers that want to have some of them
         self._on_asked: Callable[[SessionId], None] = lambda _: None
         self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
+        self._on_room_asked: Callable[[RoomWish], bool] = lambda _: True
+        self._on_room_changed: Callable[[str], None] = lambda _: None
 
     async def open(self) -> None:
         self._held = Held(self._max_hold_s)
         self._writer = Writer(self._connect, self._held.note_written, self._note_lost, retry_s=self._retry_s)
-        self._presence = Presence(self._url, self._note_asked)
+        self._presence = Presence(self._url, self._note_asked, self._note_room_asked, self._note_room_changed)
         try:
             connection = await self._connect()
             try:
@@ -142,11 +147,11 @@ class PostgresqlStore:
         self._submit(statements.reopen(session_id, self._generation(session_id)), ignore)
 
     def give_up(self, session_id: SessionId) -> None:
-        self._submit(statements.end(session_id, self._generation(session_id), 0), ignore)
+        self._submit(statements.end(session_id, self._generation(session_id), 0, self._presence.id), ignore)
         self._generations.pop(session_id, None)
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
-        self._submit(statements.end(session_id, self._generation(session_id), duration_ms), written)
+        self._submit(statements.end(session_id, self._generation(session_id), duration_ms, self._presence.id), written)
         self._generations.pop(session_id, None)
 
     def release(self, session_id: SessionId) -> None:
@@ -156,7 +161,7 @@ class PostgresqlStore:
         self._generations.pop(session_id, None)
 
     def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
-        self._submit(statements.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms()), written)
+        self._submit(statements.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms(), self._presence.id), written)
 
     async def delete(self, session_id: str) -> bool:
         return await self._do(partial(questions.delete, session_id=session_id))
@@ -226,6 +231,27 @@ class PostgresqlStore:
             raise Unavailable("another server has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
         self._generations[session_id] = taken.generation
         return taken
+
+    def share_rooms(self, asked: Callable[[RoomWish], bool], changed: Callable[[str], None]) -> None:
+        self._on_room_asked, self._on_room_changed = asked, changed
+
+    async def take_room(self, room: RoomRecord, wish: RoomWish) -> RoomRecord | None:
+        def claim(former: Holder[UUID] | None) -> Awaitable[RoomRecord | Holder[UUID] | None]:
+            return self._do(partial(rooms.claim, room=room, wish=wish, server=self._presence.id, former=former))
+
+        async def ask(owner: UUID) -> Outcome:
+            if await self._read(partial(ownership.is_dead, server=owner)):
+                return Outcome.DEAD
+            return await self._read(partial(self._presence.ask_for_room, wish, owner))
+
+        return await room_claims.take(claim, ask)
+
+    def _note_room_asked(self, wish: RoomWish, by: UUID) -> None:
+        outcome = Outcome.RELEASED if self._on_room_asked(wish) else Outcome.REFUSED
+        self._submit(statements.answer_room(wish.room, self._presence.id, by, outcome), ignore)
+
+    def _note_room_changed(self, name: str) -> None:
+        self._on_room_changed(name)
 
     def _note_asked(self, session_id: str, by: UUID) -> None:
         self._askers[session_id] = by
