@@ -70,6 +70,7 @@ class Room:
         self._n_parts = len(parts)  # ever
         self._n_users = 0
         self._closed = False
+        self._moved = False
         self._announced: tuple[object, ...] = ()  # the announcement is right as long as this is
         self._announcement: RoomEvent
 
@@ -245,13 +246,18 @@ class Room:
         self._closed = True
         self.news.notify()
 
+    def move_on(self) -> None:
+        """End the feeds of all readers after the parts that run here, because the next one is in another process."""
+        self._moved = True
+        self.news.notify()
+
     # Reading
 
     async def subscribe(self, cursor: str, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
         """Give the messages for a reader at this cursor (empty or unknown: at the beginning), until the room has ended.
 
-        The feed ends early if the server stops, and waits if the store cannot be read. An empty list: nothing happened
-        for `heartbeat_s`. The room must be `used` meanwhile.
+        The feed ends early if the server stops, or the room goes on elsewhere. It waits if the store cannot be read. An
+        empty list: nothing happened for `heartbeat_s`. The room must be `used` meanwhile.
         """
         part, seq = self._place(cursor)
         announced = self.announcement()
@@ -275,11 +281,13 @@ class Room:
                 announced = self.announcement()
                 yield [RoomMessage(0, announced, "")]
                 continue
+            if log is not None and log.closed and not log.ended:
+                return  # the reader comes back, and finds the part where it goes on
             part_is_over = log is None or log.ended
             following = self._part_after(part) if part_is_over else None
             if following is not None:
                 part, seq, log = following, None, None
-            elif self._closed or (part_is_over and announced.state == RoomState.ENDED.value):
+            elif self._closed or (part_is_over and (self._moved or announced.state == RoomState.ENDED.value)):
                 return
             elif not await self.news.wait(heartbeat_s):
                 yield []

@@ -69,6 +69,10 @@ class Log(Protocol):
     def ended(self) -> bool:
         """True if nothing more happens in the part."""
 
+    @property
+    def closed(self) -> bool:
+        """True if nothing follows from this server. Unless `ended`, the part goes on in another one."""
+
     def read(self, seq: int | None) -> tuple[list[Message], int]:
         """Return the messages for a reader at `seq` (None: before all), and where the reader is behind them."""
 
@@ -80,6 +84,7 @@ class KeptLog:
     snapshot: Message | None
     end_seq: int
     ended: bool = True
+    closed: bool = True
 
     def read(self, seq: int | None) -> tuple[list[Message], int]:
         """See `Log`."""

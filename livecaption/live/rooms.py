@@ -242,11 +242,15 @@ class Rooms:
         return self.speaker_in(name) is not None or (self._store is None and key_of(name) in self._rooms)
 
     def let_go(self, name: str) -> None:
-        """End the feeds of readers of a room that another process has changed or has now, and forget what it was."""
+        """Forget a room that another process has changed, or has now. Its readers come back, and are handed over."""
         room = self._rooms.get(key_of(name))
-        if room is not None and room.speaker is None:
+        if room is None:
+            return
+        if room.speaker is None:
             del self._rooms[key_of(name)]
-            room.close()
+            room.move_on()
+        elif self._store is not None:
+            self._note_changed(name)
 
     def _note_changed(self, name: str) -> None:
         """Read a room again that another server has changed; empty: all that are here."""
@@ -304,7 +308,6 @@ class Rooms:
         return self._add(about, [Part.stored(number, record) for number, record in enumerate(records)], News())
 
     async def _n_waiting(self) -> int:
-        """Return the number of rooms that wait for their first part."""
         oldest_ms = oldest_waiting_ms()
         if self._store is not None:
             return await self._store.n_waiting_rooms(oldest_ms)

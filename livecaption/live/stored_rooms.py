@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from livecaption.events import Final, Snapshot
 from livecaption.live.event_log import Message, SnapshotMessage, listed
 from livecaption.live.room_parts import Part
 from livecaption.messages import encode_final
-from livecaption.store.rows import RoomRecord, SessionRecord
+from livecaption.store.rows import RoomRecord, SessionRecord, SessionState
 from livecaption.store.store import Store
 
 NO_SECRET = ""
@@ -17,14 +18,27 @@ NO_READER = ""
 """The hash that no token has: a private session that is over is for the operator alone."""
 
 
+LAST_WORDS_S = 5.0
+"""Time in s for which readers wait for the last words of a part that ends in another server. Longer: they wait longer
+where that server is dead. Shorter: they miss these words where it is slow."""
+LOOK_S = 0.2
+
+
 async def stored_snapshot(store: Store | None, part: Part) -> Message | None:
-    """Return all captions of a part that is over; None: there are none.
+    """Return all captions of a part that is over, or ends in another server; None: there are none.
 
     Raises:
         StoreFailed: the store cannot be read.
     """
-    record = None if store is None else await store.session(part.id)
-    if store is None or record is None:
+    if store is None:
+        return None
+    record = await store.session(part.id)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS_S):
+            while record is not None and record.state is SessionState.OPEN:
+                await asyncio.sleep(LOOK_S)
+                record = await store.session(part.id)
+    if record is None:
         return None
     finals = await store.finals(part.id)
     return await asyncio.to_thread(_snapshot, part, record.names, finals)

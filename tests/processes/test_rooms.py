@@ -1,9 +1,10 @@
 """A room of several servers with one database, or of several processes of one server, lives in one place at a time."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from aiohttp import ClientWebSocketResponse
 
 from tests.live.test_connection import resume
+from tests.support.eventually import eventually
 from tests.support.processes import serving
-from tests.support.rooms import TALK, enter, said
-from tests.support.serving import read_event, read_to_the_close
+from tests.support.rooms import TALK, RoomReader, enter, put, said
+from tests.support.serving import SPEECH, read_event, read_to_the_close, read_until
 from tests.support.siblings import pids, process_of_stream
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
@@ -106,3 +108,47 @@ async def test_the_room_of_a_killed_server_is_free_for_a_publisher_who_takes_ove
         room = await response.json()
     assert room["parts"][0]["session"] == ready["session"]
     assert len(room["parts"]) == 2
+
+
+@asynccontextmanager
+async def audience(site: Site) -> AsyncIterator[list[RoomReader]]:
+    """Let people wait for an event at all doors. At its end, the event is over and everybody has gone."""
+    await put(site.doors[0])
+    readers = [RoomReader(site.doors[n % 2]) for n in range(8)]
+    reading = [asyncio.ensure_future(reader.run()) for reader in readers]
+    await eventually(lambda: all(reader.states for reader in readers), 30)
+    yield readers
+    async with asyncio.timeout(60):
+        await asyncio.gather(*reading)
+
+
+async def test_people_read_all_parts_of_an_event_wherever_they_and_its_publishers_are(site: Site) -> None:
+    spoken: dict[str, list[str]] = {}
+    async with audience(site) as readers:
+        for n in range(4):
+            socket = await enter(site.doors[n % 2])
+            session = (await read_event(socket))["session"]
+            spoken[session] = [(await said(socket, TALK))["text"] for _ in range(2)]
+            await eventually(lambda: all(len(reader.lines.get(session, {})) == 2 for reader in readers), 30)  # noqa: B023
+            await socket.send_json({"type": "stop", "end_room": n == 3})
+            await read_to_the_close(socket)
+    assert [reader.texts for reader in readers] == [spoken] * len(readers)
+
+
+async def test_people_read_the_last_words_of_a_publisher_whose_room_is_taken_over_elsewhere(site: Site) -> None:
+    spoken: dict[str, list[str]] = {}
+    async with audience(site) as readers:
+        former = await enter(site.doors[0])
+        for n in range(1, 5):
+            session = (await read_event(former))["session"]
+            spoken[session] = [(await said(former, TALK))["text"]]
+            await former.send_bytes(SPEECH)
+            await read_until(former, "speech_start")
+            following = await enter(site.doors[n % 2], take_over=True)
+            spoken[session] += [event["text"] for event in await read_to_the_close(former) if event["type"] == "final"]
+            former = following
+        session = (await read_event(former))["session"]
+        spoken[session] = [(await said(former, TALK))["text"]]
+        await former.send_json({"type": "stop", "end_room": True})
+        await read_to_the_close(former)
+    assert [reader.texts for reader in readers] == [spoken] * len(readers)

@@ -1,8 +1,9 @@
 """A publisher and readers of a room, over real sockets."""
 
+import json
 from typing import Any
 
-from aiohttp import ClientWebSocketResponse
+from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 
 from tests.support.serving import PAUSE, SPEECH, Client, read_event, read_to_the_close, read_until
 
@@ -46,6 +47,7 @@ class RoomReader:
         token: the reader token of the room, if it is private.
         cursor: the place from which to come back.
         n_snapshots: snapshots so far.
+        n_returns: how often it came back; see `run`.
     """
 
     def __init__(self, client: Client, name: str = NAME, *, token: str = "", cursor: str = "") -> None:
@@ -56,6 +58,7 @@ class RoomReader:
         self.states: list[str] = []
         self.cursor = cursor
         self.n_snapshots = 0
+        self.n_returns = 0
         self.session = ""
         self.socket: ClientWebSocketResponse
 
@@ -67,7 +70,20 @@ class RoomReader:
 
     async def next(self) -> dict[str, Any]:
         """Take the next event."""
-        event = await read_event(self.socket)
+        return self._take(await read_event(self.socket))
+
+    async def run(self) -> None:
+        """Read until the room has ended. Come back, like a page, when a server sends that the next one goes on."""
+        close_code = None
+        while close_code != WSCloseCode.OK:
+            await self.connect()
+            while (message := await self.socket.receive(timeout=60)).type is WSMsgType.TEXT:
+                self._take(json.loads(message.data))
+            close_code = self.socket.close_code
+            assert close_code in (WSCloseCode.OK, WSCloseCode.SERVICE_RESTART)
+            self.n_returns += close_code != WSCloseCode.OK
+
+    def _take(self, event: dict[str, Any]) -> dict[str, Any]:
         if event["type"] == "room":
             assert "seq" not in event
             self.states.append(event["state"])
