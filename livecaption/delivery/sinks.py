@@ -25,7 +25,7 @@ from livecaption.delivery.sources import Key, RoomSource, Source
 from livecaption.errors import StoreFailed, Unavailable, UnknownSession
 from livecaption.events import Event
 from livecaption.ipc import logs
-from livecaption.live.hub import News
+from livecaption.live.published import News
 from livecaption.live.room import Room
 from livecaption.live.rooms import Rooms
 

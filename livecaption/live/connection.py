@@ -300,7 +300,9 @@ class Connection:
         room = await self._rooms.enter(claim, private=command.options.private)
         if room.speaker is None:  # nobody's part at another server ends for a stream that is refused here
             self._check_limits()
-            self._sessions.check_open(command, is_admitted=is_admitted)
+            if not is_admitted:
+                self._sessions.check_admission()
+            self._sessions.check_open(command, int(is_admitted))
         async with self._rooms.taken(room, claim, private=command.options.private):
             if not self._closing.is_set():  # it may be by now
                 self._check_limits(room.speaker)

@@ -12,15 +12,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from livecaption.errors import StoreFailed, Unauthorized
+from livecaption.errors import InvalidMessage, StoreFailed, Unauthorized
 from livecaption.events import Room as RoomEvent
 from livecaption.events import RoomPart
+from livecaption.live.dialects.commands import RoomClaim
 from livecaption.live.event_log import Message, seq_in
-from livecaption.live.hub import Hub, News
-from livecaption.live.room_parts import KeptLog, Log, Part
+from livecaption.live.published import News, Published
+from livecaption.live.room_parts import KeptLog, Log, Part, ReadableSession
 from livecaption.live.room_state import RoomState, room_state
 from livecaption.live.session import LiveSession
-from livecaption.live.tokens import check_reader, is_token
+from livecaption.live.tokens import check_reader, is_token, reader_token, token_hash
 from livecaption.messages import encode
 from livecaption.store.rows import RoomRecord, SessionRecord, SessionState
 
@@ -46,7 +47,8 @@ class Room:
         about: the room, as it is stored.
         parts: the parts of its present event so far, the oldest first.
         news: wakes its readers.
-        find: returns the session of this id, if it runs or ended a moment ago.
+        find: returns the session of this id, if it runs or ended a moment ago, here or elsewhere.
+        look_for: does the same, and asks the store where the session is not known here. Raises StoreFailed.
         load: reads the snapshot of a part from the store. Raises StoreFailed.
 
     Attributes:
@@ -59,13 +61,15 @@ class Room:
         about: RoomRecord,
         parts: Sequence[Part],
         news: News,
-        find: Callable[[str], LiveSession | None],
+        find: Callable[[str], ReadableSession | None],
+        look_for: Callable[[str], Awaitable[ReadableSession | None]],
         load: Callable[[Part], Awaitable[Message | None]],
     ) -> None:
         self.about = about
         self.parts = list(parts)
         self.news = news
         self._find = find
+        self._look_for = look_for
         self._load = load
         self._n_parts = len(parts)  # ever
         self._n_users = 0
@@ -98,7 +102,7 @@ class Room:
     def speaker(self) -> LiveSession | None:
         """The session whose publisher speaks in the room, or may come back."""
         newest = self._find(self.parts[-1].id) if self.parts else None
-        return newest if newest is not None and newest.takes_audio else None
+        return newest if isinstance(newest, LiveSession) and newest.takes_audio else None
 
     @property
     def is_idle(self) -> bool:
@@ -147,18 +151,25 @@ class Room:
         session = self._find(part.id)
         if session is not None:
             part.note(session)
-        elif part.state is SessionState.OPEN:  # the store has not written its end yet, or never will
-            part.state = SessionState.ENDED
-        return RoomPart(part.id, part.title, part.started_at_ms, part.duration_ms, part.state.value)
+        state = part.state
+        if session is None and state is SessionState.OPEN:  # the store has not written its end yet, or never will
+            state = SessionState.ENDED
+        return RoomPart(part.id, part.title, part.started_at_ms, part.duration_ms, state.value)
 
-    def check_publisher(self, secret: str) -> None:
-        """Check that this is the publisher secret of the room.
+    def check_claim(self, claim: RoomClaim, *, private: bool) -> None:
+        """Check that somebody has the publisher secret of the room, which is private if they need that.
 
         Raises:
             Unauthorized: `wrong_token`.
+            InvalidMessage: the room is not private as it should be.
         """
-        if not is_token(secret, self.about.publisher_token_hash):
+        if not is_token(claim.secret, self.about.publisher_token_hash):
             raise Unauthorized("this is not the secret of the room", code="wrong_token")
+        if private and not self.private:
+            raise InvalidMessage("this room is not private, which is fixed when a room is made")
+        reader_hash = token_hash(reader_token(claim.secret, self.about.name))
+        if self.private and self.about.reader_token_hash != reader_hash:  # the token of an earlier version
+            self.change(reader_token_hash=reader_hash)
 
     def check_reader(self, shown: str) -> None:
         """Check that a reader with this token, or with an empty one, may read along.
@@ -246,6 +257,23 @@ class Room:
         self._closed = True
         self.news.notify()
 
+    async def find_parts(self) -> None:
+        """Find the parts that run in other servers, and follow them from now on.
+
+        Raises:
+            StoreFailed: the store cannot be read.
+        """
+        for part in list(self.parts):
+            await self._found(part)
+
+    async def _found(self, part: Part) -> ReadableSession | None:
+        session = self._find(part.id)
+        if session is None and part.state is not SessionState.ENDED:
+            session = await self._look_for(part.id)
+        if session is not None:
+            session.hub.news.wake(self.news)
+        return session
+
     def move_on(self) -> None:
         """End the feeds of all readers after the parts that run here, because the next one is in another process."""
         self._moved = True
@@ -330,8 +358,8 @@ class Room:
         number = -1 if part is None else part.number
         return next((each for each in self.parts if each.number > number), None)
 
-    async def _log(self, part: Part) -> Hub | KeptLog:
-        session = self._find(part.id)
+    async def _log(self, part: Part) -> Published | KeptLog:
+        session = await self._found(part)
         if session is not None:
             if session.hub.ended:
                 part.note(session)

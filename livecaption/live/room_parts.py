@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from livecaption.live.event_log import Message
+from livecaption.live.mirror import MirroredSession
 from livecaption.live.session import LiveSession
 from livecaption.store.rows import SessionRecord, SessionState
+
+ReadableSession = LiveSession | MirroredSession
 
 
 @dataclass(eq=False)
@@ -40,7 +43,7 @@ class Part:
         self.epoch = hashlib.sha256(self.id.encode()).hexdigest()[:8]
 
     @classmethod
-    def of(cls, number: int, session: LiveSession) -> Self:
+    def of(cls, number: int, session: ReadableSession) -> Self:
         """Return the part that this session is."""
         about = session.about
         title, deleted = session.hub.title, session.hub.forgotten
@@ -52,7 +55,7 @@ class Part:
         title, language = record.title, record.language
         return cls(number, record.id, title, language, record.started_at_ms, record.duration_ms, record.state)
 
-    def note(self, session: LiveSession) -> None:
+    def note(self, session: ReadableSession) -> None:
         """Note what is to be remembered when the session is forgotten."""
         hub = session.hub
         self.epoch = hub.epoch

@@ -12,11 +12,12 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-from livecaption.errors import InvalidMessage, StoreFailed, Unavailable, UnknownSession, WrongState
+from livecaption.errors import StoreFailed, Unavailable, UnknownSession, WrongState
+from livecaption.live.anywhere import Anywhere
 from livecaption.live.dialects.commands import Finish, Open, RoomClaim
-from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession
 from livecaption.live.peer import Peer
+from livecaption.live.published import News
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.room import Room
 from livecaption.live.room_ownership import RoomOwnership, key_of
@@ -24,7 +25,7 @@ from livecaption.live.room_parts import Part
 from livecaption.live.room_state import is_name
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
-from livecaption.live.stored_rooms import NO_SECRET, stored_room, stored_snapshot
+from livecaption.live.stored_rooms import NO_SECRET, is_own, stored_room, stored_snapshot
 from livecaption.live.tokens import reader_token, token_hash
 from livecaption.pipeline.options import StreamOptions
 from livecaption.store.rows import InterruptedSession, RoomRecord, SessionRecord
@@ -41,6 +42,7 @@ class Rooms:
     Args:
         sessions: opens and finds sessions.
         store: None: nothing is kept.
+        anywhere: finds the sessions of other servers, each of which is a room of its own too.
         resume_window_s: how long a part waits for its publisher.
 
     Attributes:
@@ -50,8 +52,11 @@ class Rooms:
             asked where nothing is kept.
     """
 
-    def __init__(self, sessions: SessionRegistry, store: Store | None, resume_window_s: float) -> None:
+    def __init__(
+        self, sessions: SessionRegistry, store: Store | None, anywhere: Anywhere, resume_window_s: float
+    ) -> None:
         self._sessions = sessions
+        self._anywhere = anywhere
         self._store = store
         self._window_ms = round(resume_window_s * 1000)
         self._ownership = RoomOwnership(store, self.speaker_in, self._replace)
@@ -105,7 +110,7 @@ class Rooms:
         if room is None and is_full:
             raise Unavailable("too many rooms wait for their first part", retry_after_s=FULL_RETRY_AFTER_S)
         room = room or self._make(claim, private=private)
-        _check(room, claim, private=private)
+        room.check_claim(claim, private=private)
         return room
 
     def speaker_in(self, name: str) -> LiveSession | None:
@@ -126,7 +131,7 @@ class Rooms:
         former_hash = token_hash(claim.former) if claim.former else ""
         wish = RoomWish(room.about.name, claim.take_over, former_hash, window_ms=self._window_ms)
         async with self._taken(room, wish):
-            _check(room, claim, private=private)  # somebody else may have made it meanwhile
+            room.check_claim(claim, private=private)  # somebody else may have made it meanwhile
             yield
 
     @asynccontextmanager
@@ -185,14 +190,14 @@ class Rooms:
         room.add(session)
         return session
 
-    async def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> None:
+    async def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> LiveSession:
         """Go on with a session of another server.
 
         Raises:
             StoreFailed: the store cannot be read.
         """
         room = None if earlier.record.room is None else await self._known(earlier.record.room)
-        self._sessions.reopen(earlier, options, None if room is None else room.news)
+        return self._sessions.reopen(earlier, options, None if room is None else room.news)
 
     async def put(self, room: Room, title: str | None, *, ended: bool) -> None:
         """Change a room that was entered, and wait until it is stored.
@@ -255,7 +260,7 @@ class Rooms:
     def _note_changed(self, name: str) -> None:
         """Read a room again that another server has changed; empty: all that are here."""
         for room in [*self._rooms.values()] if not name else filter(None, [self._rooms.get(key_of(name))]):
-            if not _is_own(room.about):
+            if not is_own(room.about):
                 task = asyncio.ensure_future(self._refresh(room))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -270,8 +275,8 @@ class Rooms:
     async def _update(self, room: Room, stored: RoomRecord) -> None:
         """Let a room be what the store has of it. If its event has ended, the part that runs here ends."""
         assert self._store is not None
-        parts = await self._store.parts(stored)
-        room.update(stored, parts)
+        room.update(stored, await self._store.parts(stored))
+        await room.find_parts()
         if stored.ended_at_ms is not None and (speaker := room.speaker) is not None:
             self._reopen_in_store(speaker)
             speaker.execute(Finish())
@@ -291,9 +296,12 @@ class Rooms:
         The id of a session comes before a room whose name differs in case alone: somebody else may have made that one.
         """
         self._drop_idle()
+        room = self._rooms.get(name)
+        if room is not None and not is_own(room.about):
+            return room
+        session = await self._anywhere.look_for(name)
         if (room := self._rooms.get(name)) is not None:
             return room
-        session = self._sessions.known(name)
         if session is not None:
             about = RoomRecord(name, session.hub.title, NO_SECRET, session.tokens.reader_hash, 0, ended_at_ms=0)
             return self._add(about, [Part.of(0, session)], session.hub.news)
@@ -305,7 +313,9 @@ class Rooms:
         if found is None or room is not None:  # it was in memory, or another request came first
             return room
         about, records = found
-        return self._add(about, [Part.stored(number, record) for number, record in enumerate(records)], News())
+        read = self._room(about, [Part.stored(number, record) for number, record in enumerate(records)], News())
+        await read.find_parts()
+        return self._rooms.setdefault(_key_of(about), read)
 
     async def _n_waiting(self) -> int:
         oldest_ms = oldest_waiting_ms()
@@ -346,7 +356,8 @@ class Rooms:
         return room
 
     def _room(self, about: RoomRecord, parts: list[Part], news: News) -> Room:
-        room = Room(about, parts, news, self._sessions.known, partial(stored_snapshot, self._store))
+        load = partial(stored_snapshot, self._store)
+        room = Room(about, parts, news, self._anywhere.known, self._anywhere.look_for, load)
         if self._closed:
             room.close()
         return room
@@ -355,7 +366,7 @@ class Rooms:
         """Forget what the store has, or nobody can return to."""
         idle = [name for name, room in self._rooms.items() if room.is_idle]
         for name in idle:
-            if self._store is not None or _is_own(self._rooms[name].about):
+            if self._store is not None or is_own(self._rooms[name].about):
                 del self._rooms[name]
 
     def _write(self, room: Room) -> None:
@@ -368,32 +379,12 @@ class Rooms:
             self._store.reopen(session.id)
 
 
-def _check(room: Room, claim: RoomClaim, *, private: bool) -> None:
-    """Check that somebody has the secret of a room, which is private if they need that.
-
-    Raises:
-        Unauthorized: `wrong_token`.
-        InvalidMessage: it is not private as it should be.
-    """
-    room.check_publisher(claim.secret)
-    if private and not room.private:
-        raise InvalidMessage("this room is not private, which is fixed when a room is made")
-    reader_hash = token_hash(reader_token(claim.secret, room.about.name))
-    if room.private and room.about.reader_token_hash != reader_hash:  # the token of an earlier version
-        room.change(reader_token_hash=reader_hash)
-
-
 async def _nowhere(name: str) -> bool:
     return False
 
 
-def _is_own(about: RoomRecord) -> bool:
-    """Return True for the own room of a session without a room."""
-    return about.publisher_token_hash == NO_SECRET
-
-
 def _key_of(about: RoomRecord) -> str:
-    return about.name if _is_own(about) else key_of(about.name)
+    return about.name if is_own(about) else key_of(about.name)
 
 
 def _now_ms() -> int:

@@ -18,6 +18,11 @@ NO_READER = ""
 """The hash that no token has: a private session that is over is for the operator alone."""
 
 
+def is_own(about: RoomRecord) -> bool:
+    """Return True for the own room of a session without a room."""
+    return about.publisher_token_hash == NO_SECRET
+
+
 LAST_WORDS_S = 5.0
 """Time in s for which readers wait for the last words of a part that ends in another server. Longer: they wait longer
 where that server is dead. Shorter: they miss these words where it is slow."""

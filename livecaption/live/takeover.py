@@ -12,6 +12,7 @@ import time
 from weakref import WeakValueDictionary
 
 from livecaption.errors import InvalidMessage, StoreFailed, Unavailable, WrongState
+from livecaption.live.anywhere import Anywhere
 from livecaption.live.dialects.commands import Reattach
 from livecaption.live.dialects.dialect import Restore
 from livecaption.live.registry import SessionRegistry
@@ -33,6 +34,7 @@ class Takeover:
     Args:
         store: the shared store. It is not opened yet.
         sessions, rooms: those of this server.
+        anywhere: has the readers of sessions that come here.
         restore: reads the message that has started a session; None: no protocol is resumable.
         endpointing: the defaults of a session.
         resume_window_s: how long a session waits for its publisher.
@@ -43,6 +45,7 @@ class Takeover:
         store: Store,
         sessions: SessionRegistry,
         rooms: Rooms,
+        anywhere: Anywhere,
         restore: Restore | None,
         endpointing: EndpointingConfig,
         resume_window_s: float,
@@ -50,6 +53,7 @@ class Takeover:
         self._store = store
         self._sessions = sessions
         self._rooms = rooms
+        self._anywhere = anywhere
         self._restore = restore
         self._endpointing = endpointing
         self._resume_window_s = resume_window_s
@@ -105,7 +109,7 @@ class Takeover:
         if self._restore is not None and session.interrupted_at_ms >= oldest_ms:
             try:
                 options = self._restore(session.resumption.start, self._endpointing)
-                await self._rooms.reopen(session, options)
+                self._anywhere.go_on_here(await self._rooms.reopen(session, options))
                 return True
             except InvalidMessage as error:
                 logger.warning("a session that was interrupted cannot go on: %s", error)

@@ -14,8 +14,9 @@ from livecaption.config import Config, is_on_this_machine
 from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery.sinks import Sinks
 from livecaption.errors import LivecaptionError
+from livecaption.live.anywhere import Anywhere
 from livecaption.live.connection import Connection
-from livecaption.live.dialects.dialect import Dialect, Restore, Route
+from livecaption.live.dialects.dialect import Dialect, Route
 from livecaption.live.lobby import Lobby
 from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
@@ -24,23 +25,30 @@ from livecaption.live.takeover import Takeover
 from livecaption.live.websocket import WebSocket
 from livecaption.recordings.admission import Recordings
 from livecaption.scheduling.config import SchedulerConfig
-from livecaption.server import auth, cors, delivered, descriptors, http, links, readers, rooms, sinks, transcripts
+from livecaption.server import (
+    auth,
+    changes,
+    cors,
+    delivered,
+    descriptors,
+    http,
+    links,
+    readers,
+    rooms,
+    sinks,
+    transcripts,
+)
 from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
-from livecaption.server.elsewhere import (
-    given_to_one_with_room,
-    given_to_owner,
-    gone,
-    siblings_of,
-    to_the_owner,
-)
-from livecaption.server.exports import Exports
+from livecaption.server.elsewhere import given_to_one_with_room, given_to_owner, gone, siblings_of, to_the_owner
+from livecaption.server.exports import EXPORTS, Exports
 from livecaption.server.followed import FOLLOWED, Followed
+from livecaption.server.growing import GROWING, GrowingTranscripts
 from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
-from livecaption.server.protocols import AT_OWN_PORT, handlers_of, refusals_in_shape, routes_of
+from livecaption.server.protocols import AT_OWN_PORT, handlers_of, refusals_in_shape, restorer, routes_of
 from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
 from livecaption.store.opening import store_of
 from livecaption.workers.pool import WorkerPool
@@ -109,18 +117,20 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     )
     keys = app[KEYS] = Keys(config.server)
     drain_timeout_s = config.server.drain_timeout_s
-    known_rooms = Rooms(sessions, store, hold_s)
+    anywhere = Anywhere(sessions, store, hold_s)
+    known_rooms = Rooms(sessions, store, anywhere, hold_s)
     attached = Sinks(known_rooms, destinations)
-    restore = _restorer(routes)
+    restore = restorer(routes)
     takeover = None
     if store is not None:
-        takeover = Takeover(store, sessions, known_rooms, restore, config.endpointing, hold_s)
+        takeover = Takeover(store, sessions, known_rooms, anywhere, restore, config.endpointing, hold_s)
     recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
     app[METRICS] = Metrics(pool, sessions, recordings.counts, store, keys, attached)
     app[SERVICES] = Services(
         config,
         pool,
         sessions,
+        anywhere=anywhere,
         rooms=known_rooms,
         lobby=Lobby(),
         wyoming_lobby=Lobby(),
@@ -135,8 +145,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app[http.OWN_NAMES] = auth.OwnNames()
     app[http.REFUSALS] = Refusals()
     app[links.LISTENING] = Listening()
-    app[transcripts.GROWING] = transcripts.GrowingTranscripts()
-    app[transcripts.EXPORTS] = Exports()
+    app[GROWING] = GrowingTranscripts()
+    app[EXPORTS] = Exports()
     app[FOLLOWED] = Followed()
     app.add_routes(_routes(config.server, routes))
     streams = [route.path for route in routes]
@@ -359,27 +369,17 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
 
 async def _exports(app: web.Application) -> AsyncIterator[None]:
     yield
-    app[transcripts.EXPORTS].close()
+    app[EXPORTS].close()
     app[FOLLOWED].close()
 
 
-def _restorer(routes: Sequence[Route]) -> Restore | None:
-    """Return how a stored session is read, or None if no protocol is resumable.
-
-    Raises:
-        ValueError: several protocols are resumable. The store does not name the protocol of a session.
-    """
-    restorers = [route.restore for route in routes if route.restore is not None]
-    if len(restorers) > 1:
-        raise ValueError("one protocol at most can be resumable, because the store does not name that of a session")
-    return restorers[0] if restorers else None
-
-
 async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
-    """Restore the sessions that earlier servers have left open."""
+    """Restore the sessions that earlier servers have left open, and note what others change from now on."""
+    app[SERVICES].anywhere.changed = partial(changes.apply, app)
     if (takeover := app[SERVICES].takeover) is not None:
         await takeover.adopt()
     yield
+    await app[SERVICES].anywhere.close()
 
 
 async def _decoders(app: web.Application) -> AsyncIterator[None]:

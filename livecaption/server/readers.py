@@ -17,10 +17,10 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from livecaption.errors import MessageTooBig
 from livecaption.ipc import logs
 from livecaption.keys import Key, Role
+from livecaption.live.anywhere import ReadableSession
 from livecaption.live.event_log import Message
 from livecaption.live.room import Room, RoomMessage
 from livecaption.live.room_state import RoomState, is_name
-from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
 from livecaption.recognition import logged_id
 from livecaption.server import auth, links
@@ -70,7 +70,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
     A reader that has received all of an ended session gets 204, which stops browsers from reconnecting.
     """
-    session, key = _session(request)
+    session, key = await _session(request)
     last_seq = _last_seq(request, session)
     if session.hub.ended and last_seq == session.hub.last_seq:
         return web.Response(status=204)
@@ -94,7 +94,7 @@ async def room_events(request: web.Request) -> web.StreamResponse:
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """`GET /v1/sessions/{id}/watch`: the same events over a WebSocket, which is closed with 1000 after `end`."""
     auth.check_origin(request, request.app[SERVICES].config.server)
-    session, key = _session(request)
+    session, key = await _session(request)
     with request.app[SERVICES].sessions.reading():
         feed = session.hub.subscribe(_last_seq(request, session), WEBSOCKET_HEARTBEAT_S)
         return await _watch(request, feed, key, lambda: session.hub.ended)
@@ -120,7 +120,7 @@ async def qr_code(request: web.Request) -> web.Response:
     The code of a private session contains the reader token, so the request must have that token. A key is not enough,
     and would not be for a screen.
     """
-    session, _ = _session(request)
+    session, _ = await _session(request)
     session.tokens.check_reader(auth.shown_reader_token(request))
     return await _qr_code(request, session.id, private=session.options.private)
 
@@ -240,14 +240,15 @@ def _may_read(request: web.Request, key: Key | None) -> bool:
     return key is None or request.app[KEYS].still_allows(key, Role.READ)
 
 
-def _session(request: web.Request) -> tuple[LiveSession, Key | None]:
-    """Return the requested session, and the key that it needs, if any.
+async def _session(request: web.Request) -> tuple[ReadableSession, Key | None]:
+    """Return the requested session, wherever it runs, and the key that it needs, if any. Use it before the next await.
 
     Raises:
         UnknownSession: there is no such session.
+        StoreFailed: it is not here, and the store cannot be read.
         Unauthorized, ForbiddenRole, LimitReached: the session is private, see `auth.check_reader`.
     """
-    session = request.app[SERVICES].sessions.find(request.match_info["session"])
+    session = await request.app[SERVICES].anywhere.find(request.match_info["session"])
     key = auth.check_reader(request, session.tokens.check_reader)
     logs.note(session=logged_id(session.id))
     return session, key
@@ -266,7 +267,7 @@ async def _room(request: web.Request) -> tuple[Room, Key | None]:
     return room, key
 
 
-def _last_seq(request: web.Request, session: LiveSession) -> int | None:
+def _last_seq(request: web.Request, session: ReadableSession) -> int | None:
     """Return the position from which the reader continues. None: it has none or a wrong one, and gets a snapshot."""
     return session.hub.seq_of(_cursor(request))
 

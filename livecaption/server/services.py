@@ -7,6 +7,7 @@ from aiohttp import web
 from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery.sinks import Sinks
+from livecaption.live.anywhere import Anywhere
 from livecaption.live.lobby import Lobby
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
@@ -25,6 +26,7 @@ class Services:
     config: Config
     pool: WorkerPool
     sessions: SessionRegistry
+    anywhere: Anywhere
     rooms: Rooms
     lobby: Lobby
     """Its clients come over HTTP, and have shown a key where the server has any."""

@@ -12,7 +12,15 @@ from typing import Protocol
 
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
-from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord
+from livecaption.store.broadcast import Broadcast
+from livecaption.store.rows import (
+    InterruptedSession,
+    NewSession,
+    Resumption,
+    RoomRecord,
+    RunningSession,
+    SessionRecord,
+)
 from livecaption.store.search import Excerpt
 
 CLOSE_TIMEOUT_S = 1.0
@@ -185,6 +193,17 @@ class Store(Protocol):
         Raises:
             Unavailable: another server was faster.
             StoreFailed: the store cannot be read or changed now.
+        """
+
+    @property
+    def broadcast(self) -> Broadcast | None:
+        """The messages of servers about sessions that run; None: no other server can have any."""
+
+    async def running(self, session_id: str) -> RunningSession | None:
+        """Return a session whichever server has it, if any does. Where there is no broadcast, return None.
+
+        Raises:
+            StoreFailed: the store cannot be read.
         """
 
     def release(self, session_id: SessionId) -> None:

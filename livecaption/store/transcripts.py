@@ -20,11 +20,20 @@ from livecaption.errors import StoreFailed
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
+from livecaption.store.broadcast import Broadcast
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
 from livecaption.store.ownership import acquire, located
-from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord, Statement
+from livecaption.store.rows import (
+    InterruptedSession,
+    NewSession,
+    Resumption,
+    RoomRecord,
+    RunningSession,
+    SessionRecord,
+    Statement,
+)
 from livecaption.store.search import Excerpt
 from livecaption.store.store import (
     CHORE_TIMEOUT_S,
@@ -176,6 +185,11 @@ class TranscriptStore:
         pass
 
     async def take(self, session_id: SessionId) -> InterruptedSession | None:
+        return None
+
+    broadcast: Broadcast | None = None
+
+    async def running(self, session_id: str) -> RunningSession | None:
         return None
 
     def release(self, session_id: SessionId) -> None:

@@ -16,12 +16,20 @@ from livecaption.store import room_claims
 from livecaption.store.config import StoreConfig
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
 from livecaption.store.postgresql import connecting, ownership, questions, rooms, statements
+from livecaption.store.postgresql.broadcast import NotifyBroadcast
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.statements import Entry
 from livecaption.store.postgresql.writer import Writer
 from livecaption.store.room_claims import Holder, Outcome
-from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord
+from livecaption.store.rows import (
+    InterruptedSession,
+    NewSession,
+    Resumption,
+    RoomRecord,
+    RunningSession,
+    SessionRecord,
+)
 from livecaption.store.search import Excerpt
 from livecaption.store.store import (
     CHORE_TIMEOUT_S,
@@ -65,6 +73,7 @@ class PostgresqlStore:
         self._url = config.path
         self._place = config.place
         self._keep_days = config.keep_days
+        self.broadcast = NotifyBroadcast(config.path)
         self._max_hold_s = max_hold_s
         self._retry_s = retry_s
         self._generations: dict[str, int] = {}  # of the sessions that this server has
@@ -94,6 +103,7 @@ class PostgresqlStore:
             raise StoreUnusable(f"cannot keep transcripts in {self._place}: {reason(error)} (--store)") from None
         self._pool = await connecting.pool(self._url, MAX_READING)
         self._writer.start(connection)
+        self.broadcast.start()
         self._tasks = {asyncio.create_task(self._expire()), asyncio.create_task(self._watch_servers())}
 
     async def close(self) -> None:
@@ -103,6 +113,7 @@ class PostgresqlStore:
             logger.error("%d transcript entries could not be stored before the end", n_unwritten)
         self._held.go_on()
         self._pool.terminate()
+        await self.broadcast.close()
         await self._presence.close()
 
     @property
@@ -284,6 +295,9 @@ class PostgresqlStore:
 
     async def resumption(self, session_id: str) -> Resumption | None:
         return await self._read(partial(questions.resumption, session_id=session_id))
+
+    async def running(self, session_id: str) -> RunningSession | None:
+        return await self._read(partial(questions.running, session_id=session_id, now_ms=_now_ms()))
 
     async def session(self, session_id: str) -> SessionRecord | None:
         return await self._read(partial(questions.session, session_id=session_id))
