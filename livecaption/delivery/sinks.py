@@ -160,8 +160,9 @@ class Sink:
                 pass  # nobody knows yet what was said before the sink was attached
             else:
                 if room is not None:
-                    # Later events are read from their beginning.
-                    cursor = self._pass_over(room) if is_new else ""
+                    # The room may go on elsewhere, with the part that is sent now. Later events are read from their
+                    # beginning.
+                    cursor = self._pass_over(room) if is_new else self._lines.session
                     with room.used():
                         async with aclosing(room.subscribe(cursor, LOOK_S)) as feed:
                             async for messages in feed:
@@ -175,8 +176,8 @@ class Sink:
 
     def _pass_over(self, room: Room) -> str:
         """Take what was said so far, and send nothing of it: it is not for this sink. Return the cursor behind it."""
-        if room.speaker is not None:
-            messages, _ = room.speaker.hub.read(None)
+        if room.running is not None:
+            messages, _ = room.running.hub.read(None)
             for message in messages:
                 list(self._lines.take(message.event))
         return room.newest_cursor()

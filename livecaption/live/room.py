@@ -105,6 +105,12 @@ class Room:
         return newest if isinstance(newest, LiveSession) and newest.takes_audio else None
 
     @property
+    def running(self) -> ReadableSession | None:
+        """The session of the newest part, if it runs, here or elsewhere."""
+        newest = self._find(self.parts[-1].id) if self.parts else None
+        return None if newest is None or newest.hub.ended else newest
+
+    @property
     def is_idle(self) -> bool:
         """True if no part runs or ended a moment ago, and nobody uses the room."""
         return not self._n_users and all(self._find(part.id) is None for part in self.parts)
@@ -293,6 +299,8 @@ class Room:
         log: Log | None = None
         while True:
             if part is not None:
+                if isinstance(log, KeptLog) and self._runs(part):
+                    log, seq = None, None  # its publisher has come back after the death of a server
                 try:
                     log = log or await self._log(part)  # once: a deleted part is forgotten while it is read
                 except StoreFailed:
@@ -346,8 +354,13 @@ class Room:
         return True
 
     def _place(self, cursor: str) -> tuple[Part | None, int | None]:
-        """Return the part and the number of a cursor. None: it is before the first part."""
+        """Return the part and the number of a cursor. None: it is before the first part.
+
+        The id of a part is a cursor before it.
+        """
         for part in self.parts:
+            if cursor == part.id:
+                return part, None
             session = self._find(part.id)
             seq = seq_in(cursor, part.epoch if session is None else session.hub.epoch)
             if seq is not None:

@@ -47,7 +47,7 @@ class Rooms:
 
     Attributes:
         news: wakes sinks that wait for a room to be made, or for a part of it to begin.
-        changed: called with the name of a room in which a part begins here, or that was changed here.
+        changed: called with the name of a room in which a part begins or goes on here, or that was changed here.
         is_elsewhere: returns whether somebody speaks in the room of this name in another process of the server. It is
             asked where nothing is kept.
     """
@@ -197,7 +197,10 @@ class Rooms:
             StoreFailed: the store cannot be read.
         """
         room = None if earlier.record.room is None else await self._known(earlier.record.room)
-        return self._sessions.reopen(earlier, options, None if room is None else room.news)
+        session = self._sessions.reopen(earlier, options, None if room is None else room.news)
+        if room is not None:
+            self.changed(room.about.name)
+        return session
 
     async def put(self, room: Room, title: str | None, *, ended: bool) -> None:
         """Change a room that was entered, and wait until it is stored.

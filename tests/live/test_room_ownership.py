@@ -2,18 +2,21 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import ClientWebSocketResponse
 
+from livecaption.delivery.destination import Destination
+from livecaption.delivery.sources import RoomSource
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql import presence
 from tests.live.test_connection import resume
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
+from tests.support.receivers import CaptionReceiver, receiving
 from tests.support.rooms import NAME, TALK, enter, put, room_of, said
 from tests.support.serving import SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
@@ -198,3 +201,37 @@ async def test_a_database_that_is_away_is_named_to_a_publisher_and_ends_nobodys_
     assert one.app[SERVICES].rooms.speaker_in(NAME) is not None
     await eventually(lambda: one.app[SERVICES].store.figures.working)
     await first.close()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[CaptionReceiver]:
+    async with receiving() as running:
+        yield running
+
+
+async def test_a_sink_gets_the_captions_of_a_room_once_wherever_its_parts_run(
+    serve: Serve, receiver: CaptionReceiver
+) -> None:
+    """It stays at the server where it was attached."""
+    servers = [await serve(), await serve()]
+    sinks = servers[0].app[SERVICES].sinks
+    await sinks.attach(RoomSource(NAME, servers[0].app[SERVICES].rooms), "zoom", Destination("zoom", receiver.url))
+    texts = []
+    former = None
+    for n in range(1, 5):
+        socket = await enter(servers[n % 2], take_over=True)
+        ready = await read_event(socket)
+        if former is not None:
+            await read_to_the_close(former)
+        caption = await said(socket, TALK)
+        texts.append(caption["text"])
+        await receiver.took(len(texts))
+        if n == 2:  # this part moves
+            former, socket = socket, await resume(servers[1], ready, caption["seq"])
+            await read_event(socket)
+            await read_to_the_close(former)
+            texts.append((await said(socket, TALK))["text"])
+            await receiver.took(len(texts))
+        former = socket
+    await stop(socket)
+    assert receiver.texts == texts

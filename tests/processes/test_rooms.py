@@ -128,8 +128,11 @@ async def test_people_read_all_parts_of_an_event_wherever_they_and_its_publisher
         for n in range(4):
             socket = await enter(site.doors[n % 2])
             session = (await read_event(socket))["session"]
-            spoken[session] = [(await said(socket, TALK))["text"] for _ in range(2)]
-            await eventually(lambda: all(len(reader.lines.get(session, {})) == 2 for reader in readers), 30)  # noqa: B023
+            spoken[session] = []
+            for _ in range(2):
+                spoken[session].append((await said(socket, TALK))["text"])
+                # Everybody reads it while the part goes on.
+                await eventually(lambda: all(reader.texts.get(session) == spoken[session] for reader in readers), 30)  # noqa: B023
             await socket.send_json({"type": "stop", "end_room": n == 3})
             await read_to_the_close(socket)
     assert [reader.texts for reader in readers] == [spoken] * len(readers)
@@ -151,4 +154,29 @@ async def test_people_read_the_last_words_of_a_publisher_whose_room_is_taken_ove
         spoken[session] = [(await said(former, TALK))["text"]]
         await former.send_json({"type": "stop", "end_room": True})
         await read_to_the_close(former)
+    assert [reader.texts for reader in readers] == [spoken] * len(readers)
+
+
+async def test_people_read_on_when_the_server_in_which_somebody_speaks_is_killed(site: Site) -> None:
+    await put(site.doors[0])
+    readers = [RoomReader(site.doors[1]) for _ in range(6)]
+    reading = [asyncio.ensure_future(reader.run()) for reader in readers]
+    first = await enter(site.doors[0])
+    ready = await read_event(first)
+    caption = await said(first, TALK)
+    spoken = {ready["session"]: [caption["text"]]}
+    await eventually(lambda: all(reader.texts == spoken for reader in readers), 30)
+    await site.kill_first()
+    again = await resume(site.doors[1], ready, caption["seq"])
+    assert (await read_event(again))["session"] == ready["session"]
+    spoken[ready["session"]].append((await said(again, TALK))["text"])
+    await again.send_json({"type": "stop"})
+    await read_to_the_close(again)
+    last = await enter(site.doors[1])
+    session = (await read_event(last))["session"]
+    spoken[session] = [(await said(last, TALK))["text"]]
+    await last.send_json({"type": "stop", "end_room": True})
+    await read_to_the_close(last)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*reading)
     assert [reader.texts for reader in readers] == [spoken] * len(readers)
