@@ -60,6 +60,11 @@ class Key:
     max_streams: int | None = None
     max_minutes_per_day: int | None = None
 
+    @property
+    def is_limited(self) -> bool:
+        """True if its streams or their audio have a limit."""
+        return self.max_streams is not None or self.max_minutes_per_day is not None
+
     def allows(self, role: Role) -> bool:
         """Return True if the key has this role, or all of them."""
         return role in self.roles or Role.ADMINISTRATE in self.roles

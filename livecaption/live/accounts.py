@@ -4,12 +4,21 @@ An account lives as long as its key is in the file or one of its streams runs, s
 that was opened before its key was removed may still have an account that is forgotten: that allows nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from livecaption.errors import LivecaptionError, Unauthorized
 from livecaption.keys import Key, Role, Usage
 from livecaption.live.session import LiveSession
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Streams of one key at a time, and their audio of today, in one process of the server or in several."""
+
+    n_streams: int = 0
+    today_ms: int = 0
 
 
 class Account:
@@ -21,12 +30,14 @@ class Account:
 
     Attributes:
         usage: the audio of its streams, as `look` has counted it.
+        elsewhere: what it uses in other processes of the server, as they have reported it.
         n_refused: streams that were refused because of its limits.
     """
 
     def __init__(self, key: Key, accounts: Mapping[str, "Account"]) -> None:
         self.key = key
         self.usage = Usage()
+        self.elsewhere = Use()
         self.n_refused = 0
         self._is_removed = False
         self._accounts = accounts
@@ -51,7 +62,8 @@ class Account:
         self._check_key(now)
         self._count(now)
         try:
-            self.key.check_use(len(self._streaming() - {former}), self.usage.today_ms(now), now)
+            n_streams = len(self._streaming() - {former}) + self.elsewhere.n_streams
+            self.key.check_use(n_streams, self._today_ms(now), now)
         except LivecaptionError:
             self.n_refused += 1
             raise
@@ -64,7 +76,7 @@ class Account:
         """
         self._check_key(now)
         self._count(now)
-        self.key.check_minutes(self.usage.today_ms(now), now)
+        self.key.check_minutes(self._today_ms(now), now)
 
     def use(self, audio_ms: int, now: datetime) -> None:
         """Count audio apart from its streams, which is about to be taken: a part of a recording.
@@ -86,7 +98,7 @@ class Account:
         self.key, self._is_removed = key or self.key, key is None
         try:
             self._check_key(now)
-            self.key.check_minutes(self.usage.today_ms(now), now)
+            self.key.check_minutes(self._today_ms(now), now)
         except LivecaptionError as error:
             for session in list(self._counted_ms):
                 if session.takes_audio:
@@ -101,6 +113,9 @@ class Account:
         if self._is_removed:
             raise Unauthorized("the key of this stream was removed")
         self.key.check(Role.PUBLISH, now)
+
+    def _today_ms(self, now: datetime) -> int:
+        return self.usage.today_ms(now) + self.elsewhere.today_ms
 
     def _streaming(self) -> set[LiveSession]:
         return {session for session in self._counted_ms if session.takes_audio and not session.parked}
@@ -122,6 +137,20 @@ class Accounts:
     def of(self, key: Key) -> Account:
         """Return the account of a key."""
         return self._accounts.setdefault(key.sha256, Account(key, self._accounts))
+
+    def uses(self, now: datetime) -> dict[str, Use]:
+        """Return what the streams of this process use, by the hashes of their tokens."""
+        uses = {
+            sha256: Use(account.n_streams, account.usage.today_ms(now)) for sha256, account in self._accounts.items()
+        }
+        return {sha256: use for sha256, use in uses.items() if use != Use()}
+
+    def note_elsewhere(self, uses: Iterable[Mapping[str, Use]]) -> None:
+        """Note what other processes use, each by the hashes of their tokens. A process that is missing uses nothing."""
+        uses = list(uses)
+        for sha256, account in self._accounts.items():
+            found = [use[sha256] for use in uses if sha256 in use]
+            account.elsewhere = Use(sum(use.n_streams for use in found), sum(use.today_ms for use in found))
 
     def look(self, keys: Mapping[str, Key], now: datetime) -> None:
         """Count the audio of all streams, and end those that their key no longer allows.

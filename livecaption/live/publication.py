@@ -50,11 +50,16 @@ class Publications:
         hub, topic = session.hub, session.id
         seq = hub.last_seq - hub.ended
         look: object = None
-        while True:
+
+        def take() -> str:
+            nonlocal seq, look
             former, look = look, _look(hub)
             text, seq = bulletin(hub, seq, with_state=topic in self._owed or look != former)
             self._owed.discard(topic)
-            await self._broadcast.publish(topic, text)
+            return text
+
+        while True:
+            await self._broadcast.publish(topic, take)
             is_new = hub.last_seq != seq or _look(hub) != look or topic in self._owed
             if hub.closed and not is_new:
                 return

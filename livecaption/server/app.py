@@ -139,7 +139,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         recordings=recordings,
         store=store,
         takeover=takeover,
-        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms),
+        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, keys),
     )
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
@@ -253,10 +253,10 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
     try:
         auth.check_origin(request, services.config.server)
         key = auth.check_access(request, route.shown_keys(handshake))
-        account = None if key is None else request.app[KEYS].accounts.of(key)
         dialect = route.accept(handshake, services.config.endpointing)
         if await given_to_owner(request, dialect.claimed or dialect.claimed_room):
             return gone()
+        account = await request.app[KEYS].account_of(key)
         claimed = _claimed_session(services, dialect)
         if claimed is not None:
             services.sessions.check_loaded()
@@ -317,6 +317,8 @@ async def drain(app: web.Application) -> None:
     """
     services = app[SERVICES]
     await asyncio.gather(services.sessions.drain(), services.recordings.drain())
+    if services.siblings is not None:
+        await services.siblings.handover.relays.ended(services.config.server.drain_timeout_s)
     services.rooms.close()
 
 

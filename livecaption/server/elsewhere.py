@@ -4,15 +4,23 @@ A session lives in one process, and so does a room while a part of it runs. A cl
 over: see `handover`. Where that process does not answer, this one takes the session over, as after its death.
 """
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import astuple
+from datetime import UTC, datetime
 from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from livecaption.errors import LivecaptionError
+from livecaption.errors import LivecaptionError, StoreFailed, Unavailable
+from livecaption.live.accounts import Use
 from livecaption.live.rooms import Rooms
+from livecaption.live.slots import RETRY_AFTER_S
 from livecaption.server.config import Place
 from livecaption.server.handover import can_be_given
+from livecaption.server.keys import Keys
 from livecaption.server.metrics import Metrics
 from livecaption.server.services import SERVICES, Services
 from livecaption.server.siblings import Siblings
@@ -20,17 +28,39 @@ from livecaption.workers.pool import PoolState
 
 CHANGED = "changed"
 """The message that a room is to be read again."""
+LOOK_INTERVAL_S = 0.1
+N_LOOKS = 100
+"""Looks for the process that has a session. By then the next process has started, or the publisher is back. More:
+readers of a process that hangs wait for longer. Fewer: on a busy machine some are refused for no reason."""
+USES = "uses"
+"""The question for the streams of each key, and their audio."""
+WRONG = "wrong"
+"""The message that wrong tokens came from an address: their number, and the address."""
 OTHERS_MAY_HAVE_ROOM = ("overloaded", "loading", "failed")
 """Codes of refusals of a stream with which another process may accept it."""
 
 
-def siblings_of(place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms) -> Siblings | None:
+def siblings_of(
+    place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms, keys: Keys
+) -> Siblings | None:
     """Return the other processes, with what this one answers them; None: this is the only one."""
     if place is None:
         return None
 
     async def is_elsewhere(name: str) -> bool:
         return not rooms.has(name) and await siblings.first_that("has", name) is not None
+
+    async def uses_elsewhere() -> Sequence[Mapping[str, Use]]:
+        found = await siblings.ask(USES)
+        return [
+            {sha256: Use(*use) for sha256, use in uses.items()}
+            for number, uses in found.items()
+            if number != siblings.number
+        ]
+
+    def note_wrong(about: str) -> None:
+        n, _, address = about.partition(" ")
+        keys.note_wrong(address, int(n))
 
     siblings = Siblings(
         place,
@@ -40,10 +70,14 @@ def siblings_of(place: Place | None, app: web.Application, figures: Metrics, roo
             "ready": lambda _: takes_streams(app[SERVICES]),
             "has": partial(_has, app),
             CHANGED: rooms.let_go,
+            USES: lambda _: {sha256: astuple(use) for sha256, use in keys.accounts.uses(datetime.now(UTC)).items()},
+            WRONG: note_wrong,
         },
     )
     rooms.changed = partial(siblings.tell, CHANGED)
     rooms.is_elsewhere = is_elsewhere
+    keys.uses_elsewhere = uses_elsewhere
+    keys.report_wrong = lambda address, n: siblings.tell(WRONG, f"{n} {address}")
     return siblings
 
 
@@ -68,11 +102,18 @@ async def given_to_owner(request: web.Request, name: str) -> bool:
 
 @web.middleware
 async def to_the_owner(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give requests about a session or room to the process that has it."""
-    about = request.match_info.get("session") or request.match_info.get("room") or ""
-    if await given_to_owner(request, about):
-        return gone()
-    return await handler(request)
+    """Give requests about a session or room to the process that has it.
+
+    Where a process has died, they wait until another one has its session, or the next one has started.
+    """
+    session_id, room = request.match_info.get("session", ""), request.match_info.get("room", "")
+    for _ in range(N_LOOKS):
+        if await given_to_owner(request, session_id or room):
+            return gone()
+        if not session_id or _has(request.app, session_id) or not await _is_left(request.app, session_id):
+            return await handler(request)
+        await asyncio.sleep(LOOK_INTERVAL_S)
+    raise Unavailable("the process of this session does not answer now", retry_after_s=RETRY_AFTER_S)
 
 
 def gone() -> web.Response:
@@ -95,3 +136,13 @@ async def _given(request: web.Request, question: str, about: str = "") -> bool:
 def _has(app: web.Application, name: str) -> bool:
     services = app[SERVICES]
     return services.sessions.known(name) is not None or services.rooms.has(name)
+
+
+async def _is_left(app: web.Application, session_id: str) -> bool:
+    """Return whether a session that no process has can go on, and cannot be read here meanwhile."""
+    store = app[SERVICES].store
+    if store is None or store.broadcast is not None:
+        return False
+    with suppress(StoreFailed):
+        return await store.resumption(session_id) is not None
+    return False

@@ -3,25 +3,31 @@
     request here ─> whose session or room? who has a slot? ─> the process that has it
     descriptor of the connection, and the request as it came ─> there, as if the client had connected there
 
-Nothing passes through this process from then on. Only connections without TLS can be handed over, because the state of
-TLS is in the memory of one process.
+Nothing passes through this process from then on, unless the client uses TLS: then the other process gets one of a pair
+of sockets, and `relay` has the other one.
 """
 
 import array
 import asyncio
+import json
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from aiohttp import hdrs, web
 
 from livecaption.server.config import Place
+from livecaption.server.relay import Relays
 
 HANDED = "X-Livecaption-Handed-Over"
 """The header of a request that came from another process. It is not handed over again."""
 MAX_HEAD_BYTES = 180_000
 """The largest request that is handed over, in one message of the socket. Bodies of these paths are at most 64 KB."""
+RELAYED = "relayed"
+"""The name under which a transport has what is relayed about its client. That comes with the descriptor, and not in a
+header, which a client could set."""
 LEFT_OUT = {name.lower().encode() for name in (hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.EXPECT)}
 
 
@@ -32,6 +38,7 @@ class Handover:
         self._directory = Path(place.directory)
         self._number = place.number
         self._socket: socket.socket | None = None
+        self.relays = Relays()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, server: web.Server) -> None:
@@ -59,23 +66,40 @@ class Handover:
 
         After that the response that the handler returns reaches nobody.
         """
+        body = await request.read() if request.can_read_body else b""
         transport = request.transport
         if transport is None:
             return False
-        body = await request.read() if request.can_read_body else b""
-        connection = transport.get_extra_info("socket")
-        message = _head(request, len(body)) + body
-        descriptors = array.array("i", [connection.fileno()])
+        as_it_came = _head(request, len(body)) + body
+        if transport.get_extra_info("ssl_object") is None:
+            connection, relayed = (transport.get_extra_info(name) for name in ("socket", RELAYED))
+            if not self._send(number, relayed, as_it_came, connection.fileno()):
+                return False
+            # This closes the descriptor of this process, and not the connection, which the other one has.
+            transport.abort()
+            return True
+        relayed = {name: transport.get_extra_info(name) for name in ("peername", "sockname")}
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            return False
+        with theirs:
+            is_taken = self._send(number, relayed, as_it_came, theirs.fileno())
+        if is_taken:
+            self.relays.begin(request.protocol, ours)
+        else:
+            ours.close()
+        return is_taken
+
+    def _send(self, number: int, relayed: dict[str, Any] | None, request: bytes, descriptor: int) -> bool:
+        message = json.dumps(relayed).encode() + b"\n" + request
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)
-                sender.sendmsg(
-                    [message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)], 0, str(self._path(number))
-                )
+                sender.sendmsg([message], [rights], 0, str(self._path(number)))
         except OSError:
             return False
-        # This closes the descriptor of this process, and not the connection, which the other one has.
-        transport.abort()
         return True
 
     def _receive(self, bound: socket.socket) -> None:
@@ -91,8 +115,11 @@ class Handover:
     async def _serve(self, connection: socket.socket, message: bytes) -> None:
         connection.setblocking(False)
         with suppress(OSError):
-            _, protocol = await asyncio.get_running_loop().connect_accepted_socket(self._server, connection)
-            protocol.data_received(message)
+            transport, protocol = await asyncio.get_running_loop().connect_accepted_socket(self._server, connection)
+            about, _, request = message.partition(b"\n")
+            if (relayed := json.loads(about)) is not None:
+                _tell_about(transport, relayed)
+            protocol.data_received(request)
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number}.connections"
@@ -100,7 +127,13 @@ class Handover:
 
 def can_be_given(request: web.Request) -> bool:
     """Return whether another process could have the connection of a request."""
-    return HANDED not in request.headers and request.get_extra_info("sslcontext") is None
+    return HANDED not in request.headers
+
+
+def _tell_about(transport: asyncio.BaseTransport, relayed: dict[str, Any]) -> None:
+    """Give a transport the names that it would have without a relay. There is no public setting."""
+    names = {name: tuple(value) if isinstance(value, list) else value for name, value in relayed.items()}
+    transport._extra.update(names, sslcontext=True, **{RELAYED: relayed})  # type: ignore[attr-defined]
 
 
 def _head(request: web.Request, n_bytes: int) -> bytes:

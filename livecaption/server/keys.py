@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from aiohttp import web
 
 from livecaption.errors import ConfigError, LimitReached, Unauthorized
 from livecaption.keys import MAX_SHOWN, Key, Role, find, parse, simple_key
-from livecaption.live.accounts import Account, Accounts
+from livecaption.live.accounts import Account, Accounts, Use
 from livecaption.server.attempts import Attempts
 from livecaption.server.config import ServerConfig
 from livecaption.server.reloading import FileState, file_state
@@ -31,6 +31,8 @@ class Keys:
         needed: whether clients need a key. False: the server has none.
         accounts: the streams of each key.
         n_wrong: tokens that fitted nothing, since the start.
+        uses_elsewhere: returns what keys use in each other process of the server, by the hashes of their tokens.
+        report_wrong: called with an address and a number of wrong tokens that came from it to this process.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -40,6 +42,8 @@ class Keys:
         self.needed = config.needs_key
         self.accounts = Accounts()
         self.n_wrong = 0
+        self.uses_elsewhere: Callable[[], Awaitable[Sequence[Mapping[str, Use]]]] = _nowhere
+        self.report_wrong: Callable[[str, int], None] = lambda address, n: None
         self._attempts = Attempts()
         self._has_weak_token = config.has_weak_token
         self._path = Path(config.tokens) if config.tokens else None
@@ -52,6 +56,15 @@ class Keys:
     def in_use(self) -> Sequence[Account]:
         """The accounts of all keys."""
         return [self.accounts.of(key) for key in self._keys]
+
+    async def account_of(self, key: Key | None) -> Account | None:
+        """Return the account of a key, with what it uses in other processes just now. None: there is no key."""
+        if key is None:
+            return None
+        account = self.accounts.of(key)
+        if key.is_limited:
+            self.accounts.note_elsewhere(await self.uses_elsewhere())
+        return account
 
     def reload(self) -> None:
         """Read the file again, and end the streams of keys that are no longer in it.
@@ -76,6 +89,8 @@ class Keys:
                         self._use(*changed)
                         logger.info("tokens: reloaded, %d keys", len(self._keys))
                 finally:  # keys expire also while the file cannot be used
+                    if any(key.is_limited for key in self._keys):
+                        self.accounts.note_elsewhere(await self.uses_elsewhere())
                     self._look()
                 self._complaint = ""
             except ConfigError as error:
@@ -127,6 +142,8 @@ class Keys:
             return key
         n = min(len(shown), MAX_SHOWN)
         self.n_wrong += n
+        if not self._attempts.are_used_up(address, time.monotonic()):
+            self.report_wrong(address, n)
         if wait_s := self._attempts.note(address, n, time.monotonic()):
             raise LimitReached(
                 "too many wrong tokens came from this address",
@@ -134,6 +151,10 @@ class Keys:
                 retry_after_s=wait_s,
             )
         return None
+
+    def note_wrong(self, address: str, n: int) -> None:
+        """Note wrong tokens that came to another process of the server."""
+        self._attempts.note(address, n, time.monotonic())
 
     def _use(self, keys: tuple[Key, ...], read_at: FileState) -> None:
         self._keys, self._read_at = keys, read_at
@@ -168,6 +189,10 @@ class Keys:
 
 
 KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
+
+
+async def _nowhere() -> Sequence[Mapping[str, Use]]:
+    return []
 
 
 def _now() -> datetime:

@@ -56,6 +56,9 @@ each of them has for itself."""
 HUNG_TURNS = 30
 """Looks, one a second, at a process that has sent nothing, after which it is killed: what systemd does with
 `WatchdogSec=30`. Looks are counted and not time, because the parent may be stopped together with the processes."""
+MIN_HUNG_TURNS = 5
+"""The least number of looks, where the unit has a shorter `WatchdogSec`. Fewer: processes that are only busy, and
+report once a second, are killed."""
 DIRECTORY = "processes-"
 """The beginning of the name of a directory of sockets. The process id of the parent follows."""
 
@@ -153,6 +156,7 @@ class Parent:
         n, n_cores, n_gpus = config.server.processes, n_processors(), count_gpus()
         places = [Place(number, n, str(directory)) for number in range(1, n + 1)]
         self._processes = [_Process(place.number, share(config, place, n_cores, n_gpus)) for place in places]
+        self._hung_turns = max(MIN_HUNG_TURNS, round(manager.watchdog_s or HUNG_TURNS))
         self._stopping = asyncio.Event()
         self._forced: int | None = None
         self._all_ready = False
@@ -220,6 +224,8 @@ class Parent:
                     os.kill(each.process.pid, signal.SIGUSR1)
 
     def _stop_all(self) -> None:
+        if self._stopping.is_set():
+            return  # a second SIGTERM would end the processes at once
         self._listener.close()
         self._stopping.set()
         for each in self._processes:
@@ -232,8 +238,7 @@ class Parent:
 
     def _reload(self) -> None:
         for each in self._processes:
-            if each.state is ProcessState.READY:
-                each.send(signal.SIGHUP)
+            each.send(signal.SIGHUP)
 
     # The life of the processes
 
@@ -251,8 +256,10 @@ class Parent:
                 each.exit_code = 0 if each.loaded_s is None else exit_code
                 return
             reason = children.describe_exit(exit_code)
-            if exit_code == EXIT_CANNOT_START and not self._all_ready:
-                logger.error("process %d cannot start", each.number)
+            healthy = restarts.is_healthy(0.0 if each.loaded_s is None else loop.time() - each.loaded_s, 0)
+            restart = policy.next_restart(loop.time(), healthy=healthy, random=random.random())
+            if not self._all_ready and (exit_code == EXIT_CANNOT_START or restart.breaker_open):
+                logger.error("process %d cannot start: it %s", each.number, reason)
                 each.exit_code = exit_code
                 self._stop_all()
                 return
@@ -263,8 +270,6 @@ class Parent:
                 except StoreFailed as error:
                     logger.error("sessions of process %d do not pass to its successor: %s", each.number, error)
             each.owner = successor
-            healthy = restarts.is_healthy(0.0 if each.loaded_s is None else loop.time() - each.loaded_s, 0)
-            restart = policy.next_restart(loop.time(), healthy=healthy, random=random.random())
             logger.error("process %d %s; it is started again in %.1f s", each.number, reason, restart.delay_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(restart.delay_s):
@@ -296,7 +301,8 @@ class Parent:
                 if not received:
                     loop.remove_reader(ours)
                 each.n_silent = 0
-                if b"READY=1" in received:
+                # One that stops may have sent this before it was killed, and is not ready any more.
+                if b"READY=1" in received and each.state is not ProcessState.STOPPING:
                     each.loaded_s = each.loaded_s or loop.time()
                     each.note(ProcessEvent.LOADED)
                     self._look_if_all_are_ready()
@@ -329,8 +335,10 @@ class Parent:
             await asyncio.sleep(TURN_INTERVAL_S)
             for each in self._processes:
                 each.n_silent += 1
-                if each.process is not None and each.n_silent == HUNG_TURNS:
-                    logger.error("process %d has hung for %d s, and is killed", each.number, HUNG_TURNS)
+                # One that begins to start has no loop yet that could report anything.
+                n_turns = HUNG_TURNS if each.state is ProcessState.STARTING else self._hung_turns
+                if each.process is not None and each.n_silent == n_turns:
+                    logger.error("process %d has hung for %d s, and is killed", each.number, n_turns)
                     each.kill()
 
 

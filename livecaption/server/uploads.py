@@ -218,7 +218,7 @@ async def _admitted(request: web.Request, protocol: str) -> AsyncIterator[Upload
     services = request.app[SERVICES]
     auth.check_origin(request, services.config.server)
     key = auth.check_access(request)
-    account = None if key is None else request.app[KEYS].accounts.of(key)
+    account = await request.app[KEYS].account_of(key)
     if account is not None:
         account.check_minutes(datetime.now(UTC))
     if any(each.strip().lower() != "identity" for each in request.headers.getall(hdrs.CONTENT_ENCODING, [])):

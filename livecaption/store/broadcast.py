@@ -35,8 +35,11 @@ class Broadcast(Protocol):
     def is_followed(self, topic: str) -> bool:
         """Return True if another server follows this topic."""
 
-    async def publish(self, topic: str, text: str) -> None:
-        """Send a text to all that follow this topic. Return once it is sent or lost, so that the next may follow."""
+    async def publish(self, topic: str, take: Callable[[], str]) -> None:
+        """Send a text to all that follow this topic. Return once it is sent or lost; then the next may be published.
+
+        `take` returns the text. It is called when the text can be sent, so that the text has the newest events.
+        """
 
     def note_change(self, topic: str) -> None:
         """Let all other servers notice that the store has something new about this topic, once they can be reached."""

@@ -9,7 +9,7 @@ import pytest
 
 from livecaption.errors import LivecaptionError
 from livecaption.keys import Key, Role
-from livecaption.live.accounts import Account, Accounts
+from livecaption.live.accounts import Account, Accounts, Use
 from livecaption.live.session import LiveSession
 from tests.support.cases import for_each
 
@@ -173,3 +173,26 @@ def test_a_session_that_is_resumed_with_another_key_belongs_to_that_and_its_audi
     assert stream.error is None
     assert (old.usage.total_ms, new.usage.total_ms) == (10_000, 15_000)
     assert (old.n_streams, new.n_streams) == (0, 1)
+
+
+def test_streams_and_audio_in_other_processes_count_as_those_of_this_one() -> None:
+    here, there = Accounts(), Accounts()
+    account = here.of(KEY)
+    stream = add(there.of(KEY), received_ms=20_000)
+    there.of(OTHER)
+    there.look({"a": KEY, "b": OTHER}, NOW)
+    assert there.uses(NOW) == {"a": Use(1, 20_000)}
+    here.note_elsewhere([there.uses(NOW), {}])
+    assert refusal(account) == "too_many_streams"
+    stream.parked = True
+    account.use(39_999, NOW)
+    here.note_elsewhere([there.uses(NOW), {}])
+    assert refusal(account) is None
+    account.use(1, NOW)
+    assert refusal(account) == "minutes_used_up"
+    own = add(account)
+    here.look({"a": KEY}, NOW)
+    assert own.error is not None
+    assert own.error.code == "minutes_used_up"
+    here.note_elsewhere([])  # the other process is gone
+    assert refusal(account) is None

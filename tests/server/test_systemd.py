@@ -1,6 +1,5 @@
 """The notifications to systemd, over a real datagram socket."""
 
-import asyncio
 import fcntl
 import os
 import re
@@ -18,32 +17,8 @@ from livecaption.errors import ConfigError
 from livecaption.server import certificate
 from livecaption.server import systemd as systemd_module
 from livecaption.server.systemd import ServiceManager, inherited_sockets
-from tests.support.processes import TIMEOUT_FACTOR, assert_clean_end, serving
-
-
-class Systemd:
-    """The other end: its address and the received messages."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self._socket.setblocking(False)
-
-    async def receive(self, within_s: float = 20.0) -> str:
-        """Wait for the next message."""
-        async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
-            return (await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode()
-
-    async def receive_until(self, message: str) -> list[str]:
-        """Wait for this message, and return all messages up to it."""
-        received = []
-        while not received or received[-1] != message:
-            received.append(await self.receive())
-        return received
-
-    def close(self) -> None:
-        self._socket.close()
+from tests.support.processes import assert_clean_end, serving
+from tests.support.systemd import Systemd
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -1,9 +1,9 @@
 """Broadcast by LISTEN and NOTIFY, on a connection of its own. PostgreSQL stores nothing of what is sent.
 
-publish ─> parts of 8000 bytes at most ─ all of 10 ms in one statement ─> NOTIFY ─> LISTEN ─> joined ─> receive
+publish ─ all of 10 ms in one statement ─> parts of 8000 bytes at most ─> NOTIFY ─> LISTEN ─> joined ─> receive
 
-One task does all statements. While the database is away, what is published is lost. Followers get a sign of that once
-the connection is there again.
+One task does all statements. What is published waits while the database is away, and followers get a sign of a lost
+connection once they have another.
 """
 
 import asyncio
@@ -84,12 +84,12 @@ class NotifyBroadcast:
         self._followed: dict[str, Callable[[str | None], None]] = {}  # by the topics that this server follows
         self._topics: dict[str, str] = {}  # the same topics, by their channels
         self._followed_until_s: dict[str, float] = {}  # by the topics that other servers follow
-        self._outgoing: list[tuple[str, str]] = []  # channels and payloads
-        self._changes: dict[str, None] = {}  # the topics whose changes are to be sent, in order
-        self._sent: asyncio.Future[None] | None = None  # done when the outgoing ones are sent or lost
+        self._published: dict[str, Callable[[], str]] = {}  # the next text of each channel
+        self._asks: dict[str, None] = {}  # topics whose whole state is to be asked for
+        self._changes: dict[str, None] = {}  # topics whose changes are to be sent
+        self._sent: asyncio.Future[None] | None = None  # done when what is published now is sent or lost
         self._work = asyncio.Event()
         self._has_reported = False
-        self._is_connected = False
 
     def start(self) -> None:
         """Begin to send and to receive."""
@@ -115,29 +115,22 @@ class NotifyBroadcast:
         self._work.set()
 
     def ask(self, topic: str) -> None:
-        self._send(CONTROL, json.dumps({"ask": topic}))
+        self._asks[topic] = None
+        self._work.set()
 
     def is_followed(self, topic: str) -> bool:
         return self._followed_until_s.get(topic, 0.0) > asyncio.get_running_loop().time()
 
-    async def publish(self, topic: str, text: str) -> None:
-        sent = self._send(channel_of(topic), text)
-        if sent is not None:
-            await asyncio.wait({sent})
+    async def publish(self, topic: str, take: Callable[[], str]) -> None:
+        self._published[channel_of(topic)] = take
+        if self._sent is None:
+            self._sent = asyncio.get_running_loop().create_future()
+        self._work.set()
+        await asyncio.wait({self._sent})
 
     def note_change(self, topic: str) -> None:
         self._changes[topic] = None
         self._work.set()
-
-    def _send(self, channel: str, text: str) -> asyncio.Future[None] | None:
-        """Queue a text. Return what is done when it is sent or lost; None: it is lost already."""
-        if not self._is_connected:
-            return None
-        self._outgoing += [(channel, part) for part in parts_of(text)]
-        if self._sent is None:
-            self._sent = asyncio.get_running_loop().create_future()
-        self._work.set()
-        return self._sent
 
     # The task
 
@@ -156,7 +149,6 @@ class NotifyBroadcast:
             finally:
                 if connection is not None:
                     connection.terminate()
-                self._lose()
             await asyncio.sleep(RECONNECT_S)
 
     async def _connected(self) -> Any:
@@ -174,7 +166,6 @@ class NotifyBroadcast:
     async def _serve(self, connection: Any) -> None:
         """Send what is to be sent, until the connection is lost."""
         self._joined = Joined()
-        self._is_connected = True
         listened = await self._listen(connection, set())
         self._changed(None)
         for receive in [*self._followed.values()]:
@@ -185,10 +176,11 @@ class NotifyBroadcast:
             async with asyncio.timeout(STATEMENT_TIMEOUT_S):
                 listened = await self._listen(connection, listened)
                 now_s = asyncio.get_running_loop().time()
-                if now_s >= renew_at_s:
+                is_due = now_s >= renew_at_s
+                if is_due:
                     renew_at_s = now_s + RENEW_S
-                    self._renew(now_s)
-                await self._flush(connection)
+                    self._forget(now_s)
+                await self._flush(connection, self._renewals() if is_due else [])
             await asyncio.sleep(BATCH_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
@@ -203,15 +195,19 @@ class NotifyBroadcast:
             await connection.remove_listener(channel, self._receive)
         return wanted
 
-    async def _flush(self, connection: Any) -> None:
+    async def _flush(self, connection: Any, outgoing: list[tuple[str, str]]) -> None:
+        """Send these texts on their channels, and all that waits."""
+        asks, self._asks = self._asks, {}
         changes, self._changes = self._changes, {}
-        outgoing, self._outgoing = self._outgoing, []
-        outgoing += [(CONTROL, part) for topic in changes for part in parts_of(json.dumps({"changed": topic}))]
+        published, self._published = self._published, {}
         sent, self._sent = self._sent, None
+        outgoing += [(CONTROL, json.dumps({"ask": topic})) for topic in asks]
+        outgoing += [(CONTROL, json.dumps({"changed": topic})) for topic in changes]
+        outgoing += [(channel, take()) for channel, take in published.items()]
         try:
             if outgoing:
-                channels, payloads = zip(*outgoing, strict=True)
-                await connection.execute(_NOTIFY, channels, payloads)
+                parts = [(channel, part) for channel, text in outgoing for part in parts_of(text)]
+                await connection.execute(_NOTIFY, *zip(*parts, strict=True))
             else:
                 await connection.execute("SELECT 1")
         except BaseException:
@@ -221,19 +217,14 @@ class NotifyBroadcast:
             if sent is not None:
                 sent.set_result(None)
 
-    def _lose(self) -> None:
-        """Lose what was to be sent, because there is no connection."""
-        self._is_connected = False
-        self._outgoing.clear()
-        sent, self._sent = self._sent, None
-        if sent is not None:
-            sent.set_result(None)
+    def _renewals(self) -> list[tuple[str, str]]:
+        """Return the messages about all topics that this server follows."""
+        topics = list(self._followed)
+        starts = range(0, len(topics), TOPICS_AT_ONCE)
+        return [(CONTROL, json.dumps({"follow": topics[start : start + TOPICS_AT_ONCE]})) for start in starts]
 
-    def _renew(self, now_s: float) -> None:
-        """Say again what this server follows, and forget what others do not follow any more."""
-        followed = list(self._followed)
-        for start in range(0, len(followed), TOPICS_AT_ONCE):
-            self._send(CONTROL, json.dumps({"follow": followed[start : start + TOPICS_AT_ONCE]}))
+    def _forget(self, now_s: float) -> None:
+        """Forget what others do not follow any more."""
         self._followed_until_s = {topic: until for topic, until in self._followed_until_s.items() if until > now_s}
 
     def _receive(self, _connection: Any, pid: int, channel: str, payload: str) -> None:
