@@ -27,6 +27,8 @@ import { authorization, subprotocols } from "./token.js";
 
 /** The server sends at least the room, or a comment, every 15 s. */
 const MAX_SILENCE_MS = 40_000;
+/** All readers of a room that goes on elsewhere come back within this time. */
+const MAX_MOVE_MS = 300;
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 5000;
 /** A room that is not there may be made later; a link can be shared before. */
@@ -55,6 +57,8 @@ export class CaptionFeed {
   #newestPart;
   /** @type {Connection} */
   #connection = "connecting";
+  /** The present connection has received something. */
+  #received = false;
   /** The server said that it stops, at this time. */
   #stoppedAtMs = Number.NEGATIVE_INFINITY;
   #retryMs = FIRST_RETRY_MS;
@@ -83,9 +87,23 @@ export class CaptionFeed {
   async run() {
     this.#show("connecting");
     while (this.#connection !== "private") {
-      this.#show(this.#after((await this.#readSocket()) ?? (await this.#readEvents())));
+      this.#show(this.#after(await this.#read()));
       do await this.#pause();
       while (this.#connection === "over" && !(await this.#goesOn()));
+    }
+  }
+
+  /**
+   * Read until the connection is lost. Mostly a server that closes it goes on with the room elsewhere, in another of its
+   * processes. So the reader learns of it only if the next connection fails.
+   */
+  async #read() {
+    for (;;) {
+      this.#received = false;
+      const result = (await this.#readSocket()) ?? (await this.#readEvents());
+      if (result !== "restarting" || !this.#received) return result;
+      this.#stoppedAtMs = performance.now();
+      await new Promise((resolve) => setTimeout(resolve, MAX_MOVE_MS * Math.random()));
     }
   }
 
@@ -110,6 +128,7 @@ export class CaptionFeed {
 
   /** The first event has come. */
   #opened() {
+    this.#received = true;
     this.#stoppedAtMs = Number.NEGATIVE_INFINITY;
     this.#retryMs = FIRST_RETRY_MS;
     if (this.#connection !== "open") this.#show("open");

@@ -67,8 +67,8 @@ PURE = [
         ("live", "turn.py"),
         ("live", "title.py"),
     )
-    or path.name
-    in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
+    or path.name in ("allowance.py", "bulletin.py", "event_log.py", "tokens.py")
+    or path.name in ("restart.py", "deadlines.py", "messages.py", "quarantine.py")
     or path.parts[1] == "keys.py"
     or path.parts[1:3] in (("delivery", name) for name in ("lines.py", "outgoing.py", "services.py", "obs_messages.py"))
     or path.parts[1:3] in (("server", name) for name in SERVER_PURE)
@@ -144,7 +144,12 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/delivery/config.py": "settings; tests/test_config.py",
     "livecaption/delivery/receiver.py": "types",
     "livecaption/live/peer.py": "types",
+    "livecaption/live/published.py": "tests/live/test_hub.py",
+    "livecaption/live/publication.py": "tests/live/test_mirror.py, tests/live/test_anywhere.py",
+    "livecaption/live/following.py": "tests/live/test_anywhere.py",
     "livecaption/live/ready.py": "tests/live/test_session.py",
+    "livecaption/live/room_parts.py": "tests/live/test_room.py",
+    "livecaption/live/stored_rooms.py": "tests/live/test_rooms.py",
     "livecaption/live/transport.py": "types",
     "livecaption/live/dialects/commands.py": "types",
     "livecaption/server/services.py": "types",
@@ -162,15 +167,19 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     },
     "livecaption/evaluation/bystander.py": "tests/evaluation/test_siege.py",
     "livecaption/store/postgresql/questions.py": "tests/store/test_store.py, for each implementation",
+    "livecaption/store/postgresql/rooms.py": "tests/store/test_room_claims.py, for each implementation",
     "livecaption/store/postgresql/presence.py": "tests/store/postgresql/test_ownership.py",
     "livecaption/store/postgresql/writer.py": "tests/store/postgresql/test_store.py",
     "livecaption/store/postgresql/reading.py": "tests/store/test_archive.py, for each implementation",
     "livecaption/store/postgresql/restoring.py": "tests/store/test_archive.py, for each implementation",
+    "livecaption/store/broadcast.py": "types",
     "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
     **{
         f"livecaption/server/{name}.py": "tests/processes/test_several.py"
         for name in ("child", "parent", "siblings", "handover", "relay", "elsewhere")
     },
+    "livecaption/server/growing.py": "tests/server/test_transcripts.py",
+    "livecaption/server/changes.py": "tests/server/test_transcripts.py, tests/live/test_anywhere.py",
     "livecaption/server/loop_watch.py": "tests/processes/test_monitoring.py",
     "livecaption/store/keeper.py": "tests/store/test_shared.py",
     "livecaption/store/neighbours.py": "tests/store/test_shared.py",

@@ -24,7 +24,7 @@ from livecaption.delivery.sources import Key, RoomSource, Source, room_key
 from livecaption.errors import StoreFailed, Unavailable, UnknownSession
 from livecaption.events import Event
 from livecaption.ipc import logs
-from livecaption.live.hub import News
+from livecaption.live.published import News
 from livecaption.live.room import Room
 from livecaption.live.rooms import Rooms
 
@@ -161,8 +161,10 @@ class Sink:
                 pass  # nobody knows yet what was said before the sink was attached
             else:
                 if room is not None:
-                    # Later events are read from their beginning, unless another process has sent what was said so far.
-                    cursor = self._pass_over(room) if is_new or self.source.is_shared else ""
+                    # The room may go on elsewhere, with the part that is sent now. Later events are read from their
+                    # beginning, unless another process has sent what was said so far.
+                    is_passed = is_new or self.source.is_shared
+                    cursor = self._pass_over(room) if is_passed else self._lines.session
                     if self.source.is_shared:
                         self.outgoing.begin_again()
                     with room.used():
@@ -178,8 +180,8 @@ class Sink:
 
     def _pass_over(self, room: Room) -> str:
         """Take what was said so far, and send nothing of it: it is not for this sink. Return the cursor behind it."""
-        if room.speaker is not None:
-            messages, _ = room.speaker.hub.read(None)
+        if room.running is not None:
+            messages, _ = room.running.hub.read(None)
             for message in messages:
                 list(self._lines.take(message.event))
         return room.newest_cursor()

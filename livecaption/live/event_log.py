@@ -7,10 +7,12 @@ A number has a meaning in its epoch alone: in this session, in this generation o
 `EPOCH-NUMBER`, and a reader with a cursor of another epoch is treated as one that has just come.
 """
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 
 from livecaption.captions.labels import NO_NAMES, Names
 from livecaption.events import (
@@ -104,6 +106,11 @@ class SnapshotMessage(Message):
         return self._as_server_sent()
 
 
+def epoch_of(session: str, generation: int) -> str:
+    """Return the epoch of a session's events, which is the same in all servers that share a store."""
+    return hashlib.sha256(f"{session} {generation}".encode()).hexdigest()[:8]
+
+
 def seq_in(cursor: str, epoch: str) -> int | None:
     """Return the number in a reader's cursor; None: it is no cursor, or not of this epoch."""
     found, _, number = cursor.rpartition("-")
@@ -113,7 +120,7 @@ def seq_in(cursor: str, epoch: str) -> int | None:
 
 
 class EventLog:
-    """Counts the events of a session from 1 without gaps and keeps the newest, and all finals.
+    """Counts the events of a session from 1 and keeps the newest, and all finals.
 
     Args:
         session: the id of the session.
@@ -122,6 +129,7 @@ class EventLog:
         earlier: the finals and translations of those generations, in order, with the numbers that they had.
         tracks: the languages into which finals are translated.
         names: those that speakers have already, by their numbers.
+        last_seq: the number up to which another server has published the events, where this is the log of a mirror.
     """
 
     def __init__(
@@ -136,13 +144,15 @@ class EventLog:
         earlier: Sequence[tuple[int, Final | Translation]] = (),
         tracks: Sequence[str] = (),
         names: Names = NO_NAMES,
+        last_seq: int | None = None,
     ) -> None:
         self._session = session
         self.names = dict(names)
-        self._tracks = tuple(tracks) or None
+        self.tracks = tuple(tracks)
         self.title = title
         self._language = language
         self.epoch = epoch
+        self.generation = generation
         self._max_characters = max_characters
         self._n_characters = 0
         self._messages: deque[Message] = deque()
@@ -153,17 +163,23 @@ class EventLog:
         self._partials: dict[int, Message] = {}  # the newest of each utterance that has no final
         self._open: dict[int, int] = {}  # the starts of these utterances, in ms
         self._snapshot: Message | None = None
-        self._before_first_seq = self.last_seq = generation * SEQS_PER_GENERATION
+        self.last_seq = generation * SEQS_PER_GENERATION if last_seq is None else last_seq
+        self._complete_after_seq = self.last_seq  # all events behind it are kept that readers may need
         self.ended = False
         self.forgotten = False
         for seq, event in earlier:
             self._note_caption(seq, event)
-            self._keep(Message(seq, event, epoch))
+            if last_seq is None:  # a mirror has no publisher who could have missed them
+                self._keep(Message(seq, event, epoch))
 
     def append(self, event: Event) -> Message:
         """Count the event, and return the message to send."""
-        self.last_seq += 1
-        message = Message(self.last_seq, event, self.epoch)
+        return self.adopt(self.last_seq + 1, event)
+
+    def adopt(self, seq: int, event: Event) -> Message:
+        """Note an event with the number that it has. Only events that no reader gets may lie before it."""
+        self.last_seq = seq
+        message = Message(seq, event, self.epoch)
         if not isinstance(event, PUBLISHER_ONLY):
             self._snapshot = None
         if isinstance(event, Partial | Final):
@@ -185,6 +201,18 @@ class EventLog:
         self._keep(message)
         return message
 
+    def skip_to(self, seq: int) -> None:
+        """Note that no reader gets the events up to this number that were not adopted."""
+        self.last_seq = max(self.last_seq, seq)
+
+    def adopt_state(self, state: Snapshot) -> None:
+        """Take over what another server has sent of its session, which is all but the finals."""
+        self.title, self._language, self.tracks = state.title, state.language, state.tracks or ()
+        self.names = {each.speaker: each.name for each in state.names or ()}
+        for partial in state.partials or (() if state.partial is None else (state.partial,)):
+            self._partials.setdefault(partial.utterance, Message(self.last_seq, partial, self.epoch))
+        self._snapshot = None
+
     def rename(self, title: str) -> None:
         """Change the title, for snapshots from now on."""
         self.title = title
@@ -203,7 +231,23 @@ class EventLog:
         self._partials.clear()
         self.names.clear()
         self._snapshot = None
-        self._before_first_seq = self.last_seq
+        self._complete_after_seq = self.last_seq
+
+    @property
+    def state(self) -> Snapshot:
+        """All that a snapshot has now, apart from the finals."""
+        partials = self._newest_partials()
+        return Snapshot(
+            self.title,
+            self._language,
+            (),
+            partials[-1] if partials else None,
+            self.epoch,
+            tuple(partials) if any(partial.channel is not None for partial in partials) else None,
+            self._session,
+            self.tracks or None,
+            listed(self.names),
+        )
 
     @property
     def finals(self) -> list[Final]:
@@ -231,10 +275,10 @@ class EventLog:
 
     def since(self, seq: int) -> list[Message] | None:
         """Return all events after `seq`; None: some of them are not kept any more, or `seq` is of the future."""
-        n_new = self.last_seq - seq
-        if seq < self._before_first_seq or not 0 <= n_new <= len(self._messages):
+        if not self._complete_after_seq <= seq <= self.last_seq:
             return None
-        return [self._messages[-i] for i in range(n_new, 0, -1)]
+        newer = list(takewhile(lambda message: message.seq > seq, reversed(self._messages)))
+        return newer[::-1]
 
     def missed(self, seq: int) -> list[Message]:
         """Return the kept events since `seq` for a publisher that comes back. A gap stands where some are lost."""
@@ -255,7 +299,7 @@ class EventLog:
         return news, self.last_seq
 
     def _note_caption(self, seq: int, event: Final | Translation) -> bool:
-        """Note what readers that come later get. Return False if it is the translation of a deleted final."""
+        """Note what readers that come later get. Return False if it is the translation of a final that is not here."""
         if isinstance(event, Translation):
             return self._add_translation(event)
         self._finals.append((seq, event))
@@ -266,15 +310,16 @@ class EventLog:
         return True
 
     def _add_translation(self, translation: Translation) -> bool:
-        """Add a translation to its final, which has text and is one of the newest. Return False if that was deleted."""
-        if self.forgotten and all(final.utterance != translation.utterance for final in self._snapshot_finals):
+        """Add a translation to its final, which has text and is one of the newest. Return False if that is not here."""
+        at = _newest(reversed(self._snapshot_finals), translation.utterance)
+        if at is None:  # it was deleted
             return False
         self._n_translations += 1
         text = TranslatedText(translation.language, translation.text)
-        at = _newest(reversed(self._snapshot_finals), translation.utterance)
         self._snapshot_finals[at] = translated = _with(self._snapshot_finals[at], text)
         self._encoded[at] = encode_final(translated)
         at = _newest((final for _, final in reversed(self._finals)), translation.utterance)
+        assert at is not None
         seq, final = self._finals[at]
         self._finals[at] = seq, _with(final, text)
         return True
@@ -285,7 +330,9 @@ class EventLog:
         while len(self._messages) > 1 and (
             self._n_characters > self._max_characters or len(self._messages) > MAX_MESSAGES
         ):
-            self._n_characters -= len(self._messages.popleft().text)
+            oldest = self._messages.popleft()
+            self._n_characters -= len(oldest.text)
+            self._complete_after_seq = max(self._complete_after_seq, oldest.seq)
 
     def _gap(self, seq: int, next_seq: int) -> list[Message]:
         """Return the gap that is sent instead of the events between these two, if there were any."""
@@ -306,18 +353,7 @@ class EventLog:
 
     def _snapshot_message(self) -> Message:
         if self._snapshot is None:
-            partials = self._newest_partials()
-            snapshot = Snapshot(
-                self.title,
-                self._language,
-                tuple(self._snapshot_finals),
-                partials[-1] if partials else None,
-                self.epoch,
-                tuple(partials) if any(partial.channel is not None for partial in partials) else None,
-                self._session,
-                self._tracks,
-                listed(self.names),
-            )
+            snapshot = replace(self.state, finals=tuple(self._snapshot_finals))
             # `end` is sent as an event of its own.
             seq = self.last_seq - self.ended
             self._snapshot = SnapshotMessage(seq, snapshot, self.epoch, encoded_finals=tuple(self._encoded))
@@ -329,9 +365,9 @@ def listed(names: Names) -> tuple[SpeakerName, ...] | None:
     return tuple(SpeakerName(*each) for each in sorted(names.items())) or None
 
 
-def _newest(newest_first: Iterable[Final], utterance: int) -> int:
+def _newest(newest_first: Iterable[Final], utterance: int) -> int | None:
     """Return the place of the final of this utterance, counted from the end, which it is near: -1 is the last."""
-    return -1 - next(i for i, final in enumerate(newest_first) if final.utterance == utterance)
+    return next((-1 - i for i, final in enumerate(newest_first) if final.utterance == utterance), None)
 
 
 def _with(final: Final, text: TranslatedText) -> Final:

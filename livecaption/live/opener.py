@@ -11,7 +11,8 @@ from livecaption.decoding.pool import DecoderPool
 from livecaption.ipc import logs
 from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Open
-from livecaption.live.hub import Hub, News
+from livecaption.live.hub import Hub
+from livecaption.live.published import News
 from livecaption.live.session import LiveSession
 from livecaption.live.store_gate import StoreGate
 from livecaption.live.tokens import SessionTokens, reader_token, token_hash

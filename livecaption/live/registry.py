@@ -11,9 +11,9 @@ from livecaption.live.claims import Claims
 from livecaption.live.config import RegistryLimits
 from livecaption.live.connections import Connections
 from livecaption.live.dialects.commands import Open, Reattach
-from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession, SessionOpener
 from livecaption.live.peer import Peer, Socket
+from livecaption.live.published import News
 from livecaption.live.roll_call import RollCall
 from livecaption.live.session import LiveSession
 from livecaption.live.slots import RETRY_AFTER_S, Slots
@@ -94,6 +94,11 @@ class SessionRegistry:
         return len(self._slots)
 
     @property
+    def ids(self) -> list[str]:
+        """The ids of all sessions that can be found."""
+        return list(self._sessions)
+
+    @property
     def limit(self) -> int:
         """The number of streams that may be open now."""
         return self._slots.limit.n
@@ -159,7 +164,12 @@ class SessionRegistry:
             self._add(session, slot.pop_all())
         return session
 
-    def reopen(self, earlier: InterruptedSession, options: StreamOptions, news: News | None = None) -> None:
+    def check_open(self, command: Open, n_held: int) -> None:
+        """Check that `open` would accept this, where it replaces no session of this server. It raises the same."""
+        self._opener.check(command)
+        self._slots.check_channels(command.options.n_channels_apart or 1, self.refused, n_held=n_held)
+
+    def reopen(self, earlier: InterruptedSession, options: StreamOptions, news: News | None = None) -> LiveSession:
         """Go on with a session of another server: it waits for its publisher from now on.
 
         Its slot is not taken by others: its publisher has lost the connection because of the server. `news` is that of
@@ -173,6 +183,7 @@ class SessionRegistry:
             for _ in range(options.n_channels_apart or 1):
                 slot.enter_context(self._slots.hold())
         self._add(session, slot)
+        return session
 
     def reattach(self, session: LiveSession, connection: Peer, command: Reattach) -> None:
         """Give the session to the publisher on this connection, which `check_resume` has accepted.
@@ -263,11 +274,7 @@ class SessionRegistry:
                 del self._sessions[session_id]
 
     def find(self, session_id: str) -> LiveSession:
-        """Return the session of this name, open or just over.
-
-        Raises:
-            UnknownSession: there is none.
-        """
+        """Return the session of this name, open or just over. If there is none, raise UnknownSession."""
         session = self.known(session_id)
         if session is None:
             raise UnknownSession("there is no such session, or it is forgotten")
@@ -294,21 +301,13 @@ class SessionRegistry:
             raise Unavailable("as many streams as this server takes are open", retry_after_s=RETRY_AFTER_S)
 
     def check_loaded(self) -> None:
-        """Check that a model is loaded, without which no stream can be judged.
-
-        Raises:
-            Unavailable: `loading`.
-        """
+        """Check that a model is loaded, without which no stream is judged. If not, raise Unavailable (`loading`)."""
         if self._pool.state is PoolState.LOADING:
             raise Unavailable("the model is loading", code="loading", retry_after_s=RETRY_AFTER_S)
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Hold one of the slots for a stream.
-
-        Raises:
-            Unavailable: there is none; see `check_admission`.
-        """
+        """Hold one of the slots for a stream. If there is none, raise Unavailable: see `check_admission`."""
         self.check_admission()
         self._slots.take()
         with self._slots.hold():

@@ -1,6 +1,6 @@
 """Sessions that move from one server to another, which share a store.
 
-publisher resumes here ─> its token is right ─> the store takes the session from the server that had it
+publisher resumes here ─> its token is right ─> the store takes its room, and the session from the server that had it
   ─> the session waits for its publisher, as after the death of a server ─> resume
 another server wants a session ─> written so far, given up ─> its connection is closed, without `end`
 the store finds that a session has moved on ─> the same, and nothing more is written or sent
@@ -11,7 +11,8 @@ import logging
 import time
 from weakref import WeakValueDictionary
 
-from livecaption.errors import InvalidMessage, StoreFailed, Unavailable
+from livecaption.errors import InvalidMessage, StoreFailed, Unavailable, WrongState
+from livecaption.live.anywhere import Anywhere
 from livecaption.live.cut_off import CutOff
 from livecaption.live.dialects.commands import Reattach
 from livecaption.live.dialects.dialect import Restore
@@ -35,6 +36,7 @@ class Takeover:
         store: the shared store. It is not opened yet.
         sessions, rooms: those of this server.
         cut_off: what happens while the store is not reached.
+        anywhere: has the readers of sessions that come here.
         restore: reads the message that has started a session; None: no protocol is resumable.
         endpointing: the defaults of a session.
         resume_window_s: how long a session waits for its publisher.
@@ -46,6 +48,7 @@ class Takeover:
         sessions: SessionRegistry,
         rooms: Rooms,
         cut_off: CutOff,
+        anywhere: Anywhere,
         restore: Restore | None,
         endpointing: EndpointingConfig,
         resume_window_s: float,
@@ -54,6 +57,7 @@ class Takeover:
         self._sessions = sessions
         self._rooms = rooms
         self._cut_off = cut_off
+        self._anywhere = anywhere
         self._restore = restore
         self._endpointing = endpointing
         self._resume_window_s = resume_window_s
@@ -67,7 +71,11 @@ class Takeover:
             StoreFailed: the store cannot be read.
         """
         for session in await self._store.interrupted():
-            await self._go_on(session)
+            try:
+                async with self._rooms.going_on(session.record):
+                    await self._go_on(session)
+            except (WrongState, Unavailable):  # somebody else speaks in its room by now
+                self._store.give_up(session.record.id)
 
     async def fetch(self, asked: Reattach) -> None:
         """Take over the session that a client resumes, if another server has it.
@@ -75,7 +83,7 @@ class Takeover:
         Raises:
             Unauthorized: `wrong_token`.
             Unavailable: yet another server was faster, or the store cannot be read or changed now, or this server is
-                cut off from it.
+                cut off from it, or somebody else speaks in its room, so that it is about to end.
         """
         self._cut_off.check_publisher(asked.session)
         lock = self._locks.setdefault(asked.session, asyncio.Lock())
@@ -83,7 +91,7 @@ class Takeover:
             if self._sessions.known(asked.session) is None:
                 try:
                     await self._take(asked)
-                except StoreFailed as error:
+                except (StoreFailed, WrongState) as error:
                     raise Unavailable(error.message, code=error.code, retry_after_s=RETRY_AFTER_S) from None
 
     async def _take(self, asked: Reattach) -> None:
@@ -91,9 +99,13 @@ class Takeover:
         if found is None:
             return
         SessionTokens(found.resume_token_hash, found.reader_token_hash).check_publisher(asked.token)
-        session = await self._store.take(SessionId(asked.session))
-        if session is not None and await self._go_on(session):
-            logger.info("session=%s is taken over", logged_id(session.record.id))
+        record = await self._store.session(asked.session)
+        if record is None:
+            return
+        async with self._rooms.going_on(record):
+            session = await self._store.take(SessionId(asked.session))
+            if session is not None and await self._go_on(session):
+                logger.info("session=%s is taken over", logged_id(session.record.id))
 
     async def _go_on(self, session: InterruptedSession) -> bool:
         """Let a session wait for its publisher. Return False if it has waited too long, or cannot go on here."""
@@ -102,7 +114,7 @@ class Takeover:
         if self._restore is not None and session.interrupted_at_ms >= oldest_ms:
             try:
                 options = self._restore(session.resumption.start, self._endpointing)
-                await self._rooms.reopen(session, options)
+                self._anywhere.go_on_here(await self._rooms.reopen(session, options))
                 return True
             except InvalidMessage as error:
                 logger.warning("a session that was interrupted cannot go on: %s", error)

@@ -119,7 +119,7 @@ async def _polled(request: web.Request, room: Room, track: str | None) -> KeptTe
     followed = request.app[FOLLOWED]
     kept = await _kept(request, room, followed.polled, _key(room, track, 0), partial(KeptTexts, track))
     async with kept.changing:
-        known = request.app[SERVICES].sessions.known
+        known = request.app[SERVICES].anywhere.known
         open_ids = [part.id for part in room.listed if part.id not in kept.complete]
         if all(session in kept.states and known(session) for session in open_ids):
             kept.take(await _changed(request, room, kept))  # a few finals
@@ -160,7 +160,7 @@ async def _check_track(request: web.Request, room: Room, track: str) -> None:
     """
     services = request.app[SERVICES]
     for part in room.listed:
-        session = services.sessions.known(part.id)
+        session = services.anywhere.known(part.id)
         tracks: Sequence[str] = ()
         if session is not None:
             tracks = session.options.tracks
@@ -185,7 +185,7 @@ def _known_until_ms(request: web.Request, room: Room, kept: KeptTimeline) -> int
         return None
     limits_ms = [_now_ms() - SILENCE_CERTAIN_MS - kept.began_at_ms]
     for part in room.listed:
-        session = request.app[SERVICES].sessions.known(part.id)
+        session = request.app[SERVICES].anywhere.known(part.id)
         if session is None or session.hub.ended:
             continue
         if (away_since_ms := session.hub.away_since_ms) is not None:
@@ -204,7 +204,7 @@ async def _changed(request: web.Request, room: Room, kept: Kept) -> list[PartFin
         if part.id in kept.complete:
             continue
         kept.sessions.add(part.id)
-        session = services.sessions.known(part.id)
+        session = services.anywhere.known(part.id)
         if session is not None:
             hub = session.hub
             state = PartState(hub.n_captions, hub.open_since_ms, hub.ended)

@@ -156,9 +156,9 @@ def _has(app: web.Application, name: str) -> bool:
 
 
 async def _is_left(app: web.Application, session_id: str) -> bool:
-    """Return whether a session that no process has can go on."""
+    """Return whether a session that no process has can go on, and cannot be read here meanwhile."""
     store = app[SERVICES].store
-    if store is None:
+    if store is None or store.broadcast is not None:
         return False
     with suppress(StoreFailed):
         return await store.resumption(session_id) is not None

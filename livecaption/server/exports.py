@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from aiohttp import web
+
 from livecaption.errors import Unavailable
 from livecaption.events import Final
 
@@ -187,3 +189,6 @@ class Exports:
 
 class _NobodyWaits(Exception):
     """No client waits for this export any more."""
+
+
+EXPORTS: web.AppKey[Exports] = web.AppKey("exports", Exports)

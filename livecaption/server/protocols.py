@@ -1,6 +1,6 @@
 """The protocols that clients may speak: a row each, which `--protocols` switches."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -17,7 +17,7 @@ from livecaption.live.dialects import (
     vosk,
     whisper_live,
 )
-from livecaption.live.dialects.dialect import HttpAnswer, Route
+from livecaption.live.dialects.dialect import HttpAnswer, Restore, Route
 from livecaption.server import http
 from livecaption.server.deepgram import handlers as recordings_for_deepgram
 from livecaption.server.openai import handlers as openai
@@ -88,3 +88,15 @@ def _refusal_at(path: str, protocols: Collection[str]) -> Callable[[LivecaptionE
         if any(path == place or path.startswith(f"{place}/") for place in places):
             return refusal
     return None
+
+
+def restorer(routes: Sequence[Route]) -> Restore | None:
+    """Return how a stored session is read, or None if no protocol is resumable.
+
+    Raises:
+        ValueError: several protocols are resumable. The store does not name the protocol of a session.
+    """
+    restorers = [route.restore for route in routes if route.restore is not None]
+    if len(restorers) > 1:
+        raise ValueError("one protocol at most can be resumable, because the store does not name that of a session")
+    return restorers[0] if restorers else None

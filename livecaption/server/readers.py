@@ -17,10 +17,10 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from livecaption.errors import MessageTooBig
 from livecaption.ipc import logs
 from livecaption.keys import Key, Role
+from livecaption.live.anywhere import ReadableSession
 from livecaption.live.event_log import Message
 from livecaption.live.room import Room, RoomMessage
 from livecaption.live.room_state import RoomState, is_name
-from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
 from livecaption.recognition import logged_id
 from livecaption.server import auth, links
@@ -40,6 +40,9 @@ WEBSOCKET_HEARTBEAT_S = 60.0
 """Time in s after which the feed of a session's WebSocket wakes up. Nothing is sent then, because the socket itself
 detects a lost reader by pings."""
 
+RETRY = b"retry: 500\n"
+"""The time in ms after which a browser comes back to a stream that has ended: the room goes on in another process, or
+the next server does. Their own times are 3 to 5 s. Shorter: more requests while there is no server."""
 MAX_DRAWN = 64
 """QR codes that are cached, of at most 30 KB each."""
 
@@ -67,7 +70,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
     A reader that has received all of an ended session gets 204, which stops browsers from reconnecting.
     """
-    session, key = _session(request)
+    session, key = await _session(request)
     last_seq = _last_seq(request, session)
     if session.hub.ended and last_seq == session.hub.last_seq:
         return web.Response(status=204)
@@ -92,7 +95,7 @@ async def room_events(request: web.Request) -> web.StreamResponse:
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """`GET /v1/sessions/{id}/watch`: the same events over a WebSocket, which is closed with 1000 after `end`."""
     auth.check_origin(request, request.app[SERVICES].config.server)
-    session, key = _session(request)
+    session, key = await _session(request)
     with request.app[SERVICES].sessions.reading():
         feed = session.hub.subscribe(_last_seq(request, session), WEBSOCKET_HEARTBEAT_S)
         return await _watch(request, feed, key, lambda: session, lambda: session.hub.ended)
@@ -123,7 +126,7 @@ async def qr_code(request: web.Request) -> web.Response:
     The code of a private session contains the reader token, so the request must have that token. A key is not enough,
     and would not be for a screen.
     """
-    session, _ = _session(request)
+    session, _ = await _session(request)
     session.tokens.check_reader(auth.shown_reader_token(request))
     return await _qr_code(request, session.id, private=session.options.private)
 
@@ -153,7 +156,7 @@ def _drawn(link: str) -> bytes:
 
 
 async def _stream_events(
-    request: web.Request, messages_of: Feed, key: Key | None, session_of: Callable[[], LiveSession | None]
+    request: web.Request, messages_of: Feed, key: Key | None, session_of: Callable[[], ReadableSession | None]
 ) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={
@@ -164,12 +167,14 @@ async def _stream_events(
     )
     await response.prepare(request)
     send_timeout_s = request.app[SERVICES].config.live.socket.send_timeout_s
+    retry = RETRY
     async with request.app[SERVICES].cut_off.reading(session_of), aclosing(messages_of) as feed:
         async for messages in feed:
             if not _may_read(request, key):
                 break
-            if not await sent(request, response.write(_server_sent(messages)), send_timeout_s):
+            if not await sent(request, response.write(retry + _server_sent(messages)), send_timeout_s):
                 break
+            retry = b""
             messages.clear()  # free the memory: a snapshot has megabytes, and the next event may come much later
     return response
 
@@ -183,7 +188,7 @@ async def _watch(
     request: web.Request,
     feed: Feed,
     key: Key | None,
-    session_of: Callable[[], LiveSession | None],
+    session_of: Callable[[], ReadableSession | None],
     is_over: Callable[[], bool],
     heartbeat: Callable[[], Message] | None = None,
 ) -> web.WebSocketResponse:
@@ -226,7 +231,7 @@ async def _send(
     socket: WebSocket,
     messages_of: Feed,
     key: Key | None,
-    session_of: Callable[[], LiveSession | None],
+    session_of: Callable[[], ReadableSession | None],
     heartbeat: Callable[[], Message] | None,
 ) -> None:
     async with request.app[SERVICES].cut_off.reading(session_of), aclosing(messages_of) as feed:
@@ -245,16 +250,17 @@ def _may_read(request: web.Request, key: Key | None) -> bool:
     return key is None or request.app[KEYS].still_allows(key, Role.READ)
 
 
-def _session(request: web.Request) -> tuple[LiveSession, Key | None]:
-    """Return the requested session, and the key that it needs, if any.
+async def _session(request: web.Request) -> tuple[ReadableSession, Key | None]:
+    """Return the requested session, wherever it runs, and the key that it needs, if any. Use it before the next await.
 
     Raises:
         UnknownSession: there is no such session.
+        StoreFailed: it is not here, and the store cannot be read.
         Unavailable: it is left to other servers.
         Unauthorized, ForbiddenRole, LimitReached: the session is private, see `auth.check_reader`.
     """
     services = request.app[SERVICES]
-    session = services.sessions.find(request.match_info["session"])
+    session = await services.anywhere.find(request.match_info["session"])
     services.cut_off.check_reader(session)
     key = auth.check_reader(request, session.tokens.check_reader)
     logs.note(session=logged_id(session.id))
@@ -277,7 +283,7 @@ async def _room(request: web.Request) -> tuple[Room, Key | None]:
     return room, key
 
 
-def _last_seq(request: web.Request, session: LiveSession) -> int | None:
+def _last_seq(request: web.Request, session: ReadableSession) -> int | None:
     """Return the position from which the reader continues. None: it has none or a wrong one, and gets a snapshot."""
     return session.hub.seq_of(_cursor(request))
 

@@ -14,16 +14,17 @@ from livecaption.events import Final
 from livecaption.ipc import logs
 from livecaption.live.dialects.commands import RoomClaim
 from livecaption.live.dialects.native import title_of
-from livecaption.live.room import Part, Room
+from livecaption.live.room import Room
+from livecaption.live.room_parts import Part
 from livecaption.live.room_state import RoomState, check_name, check_secret
 from livecaption.live.tokens import reader_token
 from livecaption.messages import plain
 from livecaption.recognition import logged_id
 from livecaption.server import auth
-from livecaption.server.exports import Export
+from livecaption.server.exports import EXPORTS, Export
 from livecaption.server.http import body_of
 from livecaption.server.services import SERVICES
-from livecaption.server.transcripts import CONTENT_TYPES, EXPORTS, asked_format, send_transcript
+from livecaption.server.transcripts import CONTENT_TYPES, asked_format, send_transcript
 from livecaption.store.store import Store
 
 
@@ -73,7 +74,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     """
     name, line_length, track = asked_format(request)
     room = await readable(request, request.match_info["room"])
-    parts, known = room.listed, request.app[SERVICES].sessions.known
+    parts, known = room.listed, request.app[SERVICES].anywhere.known
     n_captions = sum(session.hub.n_captions for part in parts if (session := known(part.id)))
     export = Export(
         tuple(part.id for part in parts),
@@ -127,7 +128,7 @@ async def _finals(request: web.Request, parts: list[Part], names: dict[int, str]
     services = request.app[SERVICES]
     read: list[captions.Part] = []
     for part in parts:
-        session = services.sessions.known(part.id)
+        session = services.anywhere.known(part.id)
         if session is not None:
             finals = in_spoken_order(session.hub.finals)
             read.append(captions.Part(part.started_at_ms, finals, highest_speaker(finals), dict(session.hub.names)))

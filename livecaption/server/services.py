@@ -7,6 +7,7 @@ from aiohttp import web
 from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery.sinks import Sinks
+from livecaption.live.anywhere import Anywhere
 from livecaption.live.cut_off import CutOff
 from livecaption.live.lobby import Lobby
 from livecaption.live.registry import SessionRegistry
@@ -26,6 +27,7 @@ class Services:
     config: Config
     pool: WorkerPool
     sessions: SessionRegistry
+    anywhere: Anywhere
     rooms: Rooms
     lobby: Lobby
     """Its clients come over HTTP, and have shown a key where the server has any."""

@@ -8,8 +8,6 @@ to be kept.
 """
 
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,21 +16,20 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from livecaption.captions.labels import Names
 from livecaption.captions.language_names import NAMES, language_code
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
-from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, lay_out_as
-from livecaption.delivery.sources import session_key
+from livecaption.captions.transcript import FORMATS, in_spoken_order, lay_out_as
 from livecaption.errors import InvalidMessage, InvalidQuery, UnknownSession
 from livecaption.events import Final
 from livecaption.ipc import logs
+from livecaption.live.anywhere import ReadableSession
 from livecaption.live.dialects.native import title_of
 from livecaption.live.session import LiveSession
 from livecaption.live.title import check_speakers, checked_names
 from livecaption.recognition import logged_id
-from livecaption.server import auth
-from livecaption.server.exports import Export, Exports, LayOut
-from livecaption.server.followed import FOLLOWED
+from livecaption.server import auth, changes
+from livecaption.server.exports import EXPORTS, Export, LayOut
+from livecaption.server.growing import GROWING
 from livecaption.server.http import body_of
 from livecaption.server.sending import send_body
 from livecaption.server.services import SERVICES
@@ -44,9 +41,6 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 
 CONTENT_TYPES = {"vtt": "text/vtt", "srt": "application/x-subrip", "txt": "text/plain", "json": "application/json"}
-
-MAX_GROWING = 64
-"""Running sessions whose WebVTT is kept, so that only new finals are laid out. An hour of speech has 100 KB."""
 
 
 async def sessions(request: web.Request) -> web.Response:
@@ -84,10 +78,10 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     """
     name, line_length, track = asked_format(request)
     session_id = request.match_info["session"]
-    live = _live(request)
+    live = await _live(request)
     store = request.app[SERVICES].store
     if live is not None and (store is None or not live.options.keep):
-        _check_may_read(request, private=live.options.private)
+        await _check_may_read(request, private=live.options.private)
     else:
         record = await _find(request)
     logs.note(session=logged_id(session_id))
@@ -96,7 +90,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     lay_out: LayOut = partial(lay_out_as, name, line_length, track, names)
     finals: Callable[[], Awaitable[Iterable[Final]]]
     if live is None:
-        # A session that is open in the store but not live has ended, and the store has not written that yet.
+        # A session that is open in the store but runs nowhere has ended, and the store has not written that yet.
         n_captions = record.n_finals if record.state is SessionState.OPEN else None
         finals = partial(_store(request).finals, session_id)
     else:
@@ -167,10 +161,8 @@ async def delete(request: web.Request) -> web.Response:
     store, session_id = await _changeable(request)
     if not await store.delete(session_id):
         raise _unknown()
-    _forget(request)
-    services = request.app[SERVICES]
-    services.rooms.remove_part(session_id)
-    await services.sinks.detach_all(session_key(session_id))
+    await changes.note_deleted(request.app, session_id)
+    request.app[SERVICES].anywhere.note_change(session_id)
     return web.Response(status=204)
 
 
@@ -182,14 +174,12 @@ async def rename(request: web.Request) -> web.Response:
     names = checked_names(change.names or {})
     if title is None and not names:
         raise InvalidMessage("there is neither a title nor a name")
-    record, live = await _find(request), _live(request)
+    record, live = await _find(request), _here(request)
     check_speakers(names, max((record.n_speakers, *record.names)) if live is None else live.highest_speaker)
     if not await store.rename(session_id, title, names):
         raise _unknown()
-    request.app[SERVICES].rooms.rename_part(session_id, title, names)
-    if names:
-        # What only grows, such as segments for players, keeps the names that it has.
-        request.app[EXPORTS].forget(session_id)
+    changes.note_renamed(request.app, session_id, title, names)
+    request.app[SERVICES].anywhere.note_change(session_id)
     return web.json_response(_as_json(await _find(request)))
 
 
@@ -199,48 +189,6 @@ class SessionChange:
 
     title: str | None = None
     names: dict[str, str] | None = None
-
-
-class GrowingTranscript:
-    """The WebVTT of a running session, with the cues that cannot change any more."""
-
-    def __init__(self, line_length: int) -> None:
-        self._vtt = GrowingVtt(line_length)
-        self._changing = threading.Lock()
-
-    def news(self, finals: Sequence[Final]) -> Sequence[Final]:
-        """Return the finals that may not be in the WebVTT yet."""
-        return [final for final in finals if final.utterance not in self._vtt.utterances]
-
-    def text(self, names: Names, finals: Iterable[Final]) -> str:
-        """Add these finals, with these names of speakers, and return the whole text. Called in threads."""
-        with self._changing:
-            for final in finals:
-                if final.utterance not in self._vtt.utterances:
-                    self._vtt.push(final, names)
-            return self._vtt.text
-
-
-class GrowingTranscripts:
-    """The growing WebVTT of each running session that a client has requested. Used by the event loop."""
-
-    def __init__(self) -> None:
-        self._growing: OrderedDict[tuple[str, int], GrowingTranscript] = OrderedDict()
-
-    def of(self, session_id: str, line_length: int) -> GrowingTranscript:
-        growing = self._growing.setdefault((session_id, line_length), GrowingTranscript(line_length))
-        self._growing.move_to_end((session_id, line_length))
-        if len(self._growing) > MAX_GROWING:
-            self._growing.popitem(last=False)
-        return growing
-
-    def forget(self, session_id: str) -> None:
-        for line_length in LINE_LENGTHS:
-            self._growing.pop((session_id, line_length), None)
-
-
-EXPORTS: web.AppKey[Exports] = web.AppKey("exports", Exports)
-GROWING: web.AppKey[GrowingTranscripts] = web.AppKey("growing transcripts", GrowingTranscripts)
 
 
 def number(request: web.Request, name: str, *, default: int, at_most: int, at_least: int = 1) -> int:
@@ -287,7 +235,7 @@ async def _changeable(request: web.Request) -> tuple[Store, str]:
     store, session_id = _store(request), request.match_info["session"]
     record = await store.session(session_id)
     # A new session may not be stored yet, but it will be before it is changed. Check the live one too.
-    live = _live(request)
+    live = _here(request)
     if (record is not None and record.private) or (live is not None and live.options.private):
         auth.check_private(request)
     if record is not None or live is not None:
@@ -311,20 +259,13 @@ async def _find(request: web.Request) -> SessionRecord:
     """
     record = await _store(request).session(request.match_info["session"])
     if record is None:
-        _forget(request)
+        changes.forget_kept(request.app, request.match_info["session"])
         raise _unknown()
-    _check_may_read(request, private=record.private)
+    await _check_may_read(request, private=record.private)
     return record
 
 
-def _forget(request: web.Request) -> None:
-    """Remove everything of the requested session from memory, because it was deleted."""
-    request.app[GROWING].forget(request.match_info["session"])
-    request.app[EXPORTS].forget(request.match_info["session"])
-    request.app[FOLLOWED].forget(request.match_info["session"])
-
-
-def _check_may_read(request: web.Request, *, private: bool) -> None:
+async def _check_may_read(request: web.Request, *, private: bool) -> None:
     """Check access to a private session.
 
     While the session is live, its readers and keys with the role `read` may read it. Later only these keys may.
@@ -335,15 +276,20 @@ def _check_may_read(request: web.Request, *, private: bool) -> None:
     """
     if not private:
         return
-    live = _live(request)
+    live = await _live(request)
     if live is None:
         auth.check_private(request)
     else:
         auth.check_reader(request, live.tokens.check_reader)
 
 
-def _live(request: web.Request) -> LiveSession | None:
-    """Return the requested session if it runs or ended less than five minutes ago."""
+async def _live(request: web.Request) -> ReadableSession | None:
+    """Return the requested session if it runs anywhere, or ended here less than five minutes ago."""
+    return await request.app[SERVICES].anywhere.look_for(request.match_info["session"])
+
+
+def _here(request: web.Request) -> LiveSession | None:
+    """Return the requested session if it runs on this server or ended here less than five minutes ago."""
     return request.app[SERVICES].sessions.known(request.match_info["session"])
 
 

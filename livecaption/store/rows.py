@@ -155,6 +155,26 @@ class InterruptedSession:
         return min(max(self.checkpoint_ms, self.transcribed_ms.get(channel, 0)) for channel in channels)
 
 
+@dataclass(frozen=True, slots=True)
+class RunningSession:
+    """A session that a server may have, as all servers that share the store find it.
+
+    Attributes:
+        generation: see `InterruptedSession`.
+        is_owned: whether a server has it, or had it when it died a moment ago.
+        resumption: None: it cannot go on in another server.
+        interrupted_at_ms: see `InterruptedSession`; None: it is not interrupted.
+        events: see `InterruptedSession`.
+    """
+
+    record: SessionRecord
+    generation: int
+    is_owned: bool
+    resumption: Resumption | None
+    interrupted_at_ms: int | None
+    events: tuple[tuple[int, Final | Translation], ...]
+
+
 SESSION_COLUMNS = (
     "session.number, id, session.title, language, private, state, started_at_ms, duration_ms, n_finals, "
     "n_speakers, "

@@ -20,11 +20,20 @@ from livecaption.errors import StoreFailed
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
+from livecaption.store.broadcast import Broadcast
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
 from livecaption.store.ownership import acquire, located
-from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord, Statement
+from livecaption.store.rows import (
+    InterruptedSession,
+    NewSession,
+    Resumption,
+    RoomRecord,
+    RunningSession,
+    SessionRecord,
+    Statement,
+)
 from livecaption.store.search import Excerpt
 from livecaption.store.store import (
     CHORE_TIMEOUT_S,
@@ -33,6 +42,7 @@ from livecaption.store.store import (
     EXPIRY_INTERVAL_S,
     MAX_UNUSED_ROOMS,
     RETRY_S,
+    RoomWish,
     StoreFigures,
     oldest_waiting_ms,
 )
@@ -167,7 +177,7 @@ class TranscriptStore:
         else:
             self._held.let_go(written)
 
-    # One server has the file, so there are no others that could want its sessions or have some.
+    # One server has the file, so there are no others that could want its sessions and rooms, or have some.
 
     is_shared = False
 
@@ -182,10 +192,21 @@ class TranscriptStore:
     async def take(self, session_id: SessionId) -> InterruptedSession | None:
         return None
 
+    broadcast: Broadcast | None = None
+
+    async def running(self, session_id: str) -> RunningSession | None:
+        return None
+
     def release(self, session_id: SessionId) -> None:
         pass
 
     async def resumption(self, session_id: str) -> Resumption | None:
+        return None
+
+    def share_rooms(self, asked: Callable[[RoomWish], bool], changed: Callable[[str], None]) -> None:
+        pass
+
+    async def take_room(self, room: RoomRecord, wish: RoomWish) -> RoomRecord | None:
         return None
 
     async def _do(self, chore: Chore) -> bool:

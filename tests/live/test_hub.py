@@ -98,14 +98,14 @@ async def test_readers_are_not_even_woken_for_it(monkeypatch: pytest.MonkeyPatch
     """A publisher may ping 500 times a second, and a thousand may read."""
     hub = Hub()
     n_reads = 0
-    read = hub._log.read
+    read = hub.log.read
 
     def counted(seq: int | None) -> tuple[list[Message], int]:
         nonlocal n_reads
         n_reads += 1
         return read(seq)
 
-    monkeypatch.setattr(hub._log, "read", counted)
+    monkeypatch.setattr(hub.log, "read", counted)
     async with aclosing(hub.subscribe(0, HEARTBEAT_S)) as feed:
         waiting: asyncio.Future[list[Message]] = asyncio.ensure_future(anext(feed))
         await asyncio.sleep(0)

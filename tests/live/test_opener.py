@@ -12,8 +12,8 @@ from livecaption.errors import InvalidMessage, Unauthorized, WrongState
 from livecaption.events import Ready
 from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Finish, Open, Ping, Reattach
-from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession, SessionOpener
+from livecaption.live.published import News
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions

@@ -386,8 +386,8 @@ async def test_a_reader_who_waits_keeps_nothing_of_what_it_was_sent(client: Clie
         await read(response)
     else:
         assert (await read_event(await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")))["finals"] == []
-    snapshot = weakref.ref(hub._log._snapshot)
-    hub._log._snapshot = None
+    snapshot = weakref.ref(hub.log._snapshot)
+    hub.log._snapshot = None
     await eventually(lambda: gc.collect() is not None and snapshot() is None)
 
 

@@ -22,8 +22,9 @@ from livecaption.events import Final
 from livecaption.ipc.config import EngineConfig
 from livecaption.live.config import LiveConfig, RegistryLimits, SocketLimits
 from livecaption.server import build_app, sending
+from livecaption.server.exports import EXPORTS
+from livecaption.server.growing import GrowingTranscript
 from livecaption.server.services import SERVICES
-from livecaption.server.transcripts import EXPORTS, GrowingTranscript
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from tests.support.eventually import eventually

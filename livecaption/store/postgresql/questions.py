@@ -7,7 +7,7 @@ from livecaption.events import Final, Translation
 from livecaption.store import rows
 from livecaption.store.postgresql import statements, words
 from livecaption.store.postgresql.statements import NOW_MS
-from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, SessionRecord
+from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, RunningSession, SessionRecord
 from livecaption.store.search import Excerpt
 from livecaption.store.store import MAX_EXCERPTS
 
@@ -144,6 +144,24 @@ async def _events(connection: Any, session: SessionRecord) -> tuple[tuple[int, F
     )
     events += [(seq, Translation(*row)) for seq, *row in translations]
     return tuple(sorted(events, key=lambda numbered: numbered[0]))
+
+
+async def running(connection: Any, session_id: str, now_ms: int) -> RunningSession | None:
+    """Return a session whichever server has it. `now_ms`: the time of this machine's clock."""
+    row = await connection.fetchrow(
+        "SELECT generation, owner IS NOT NULL, start, resume_token_hash, reader_token_hash, "
+        f"$2 + interrupted_at_ms - {NOW_MS}, {_SESSION_COLUMNS} "
+        "FROM session LEFT JOIN resumption ON resumption.session = session.number WHERE id = $1",
+        session_id,
+        now_ms,
+    )
+    if row is None:
+        return None
+    generation, is_owned, start, resume_hash, reader_hash, interrupted_at_ms, *columns = row
+    record = rows.session_from_row(tuple(columns))
+    resumption = None if start is None else Resumption(start, resume_hash, reader_hash)
+    events = await _events(connection, record)
+    return RunningSession(record, generation, is_owned, resumption, interrupted_at_ms, events)
 
 
 async def room(connection: Any, name: str) -> RoomRecord | None:

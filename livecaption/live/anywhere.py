@@ -1,0 +1,132 @@
+"""Sessions that run, for those that read them: those of this server, and mirrors of those on others.
+
+reader ─> a session of this server? ─> one that is followed? ─> the store has it, and it runs ─> followed from now on
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
+
+from livecaption.errors import StoreFailed, UnknownSession
+from livecaption.live.following import AGAIN_S, Following
+from livecaption.live.mirror import MirroredSession
+from livecaption.live.publication import Publications
+from livecaption.live.registry import SessionRegistry
+from livecaption.live.session import LiveSession
+from livecaption.store.rows import SessionState
+from livecaption.store.store import Store
+
+ReadableSession = LiveSession | MirroredSession
+
+
+class Anywhere:
+    """Finds sessions. Used by the event loop.
+
+    Args:
+        sessions: those of this server.
+        store: None: nothing is kept. It is not opened yet.
+        resume_window_s: how long a session waits for its publisher.
+
+    Attributes:
+        changed: called with the id of a session of which another server has changed what is stored.
+    """
+
+    def __init__(self, sessions: SessionRegistry, store: Store | None, resume_window_s: float) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._resume_window_s = resume_window_s
+        self._followed: dict[str, Following] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._changes: set[asyncio.Task[None]] = set()
+        self.changed: Callable[[str], Awaitable[None]] = _ignore
+        self._broadcast = None if store is None else store.broadcast
+        if self._broadcast is not None:
+            self._publications = Publications(sessions, self._broadcast)
+            self._broadcast.listen(self._publications.answer, self._receive_change)
+
+    def known(self, session_id: str) -> ReadableSession | None:
+        """Return the session of this id, if it is here, or is followed already."""
+        session = self._sessions.known(session_id)
+        if session is None and (following := self._followed.get(session_id)) is not None:
+            return following.session
+        return session
+
+    async def find(self, session_id: str) -> ReadableSession:
+        """Return the session of this id: open here or elsewhere, or just over. Use it before the next `await`.
+
+        Raises:
+            UnknownSession: there is none.
+            StoreFailed: it is not here, and the store cannot be read.
+        """
+        session = await self.look_for(session_id)
+        if session is None:
+            raise UnknownSession("there is no such session, or it is forgotten")
+        return session
+
+    async def look_for(self, session_id: str) -> ReadableSession | None:
+        """Do the same, but return None if there is none."""
+        if self._store is None or self._broadcast is None or self._sessions.known(session_id) is not None:
+            return self._sessions.known(session_id)
+        async with self._locks.setdefault(session_id, asyncio.Lock()):
+            if (following := self._followed.get(session_id)) is not None:
+                following.session.hub.n_reads += 1
+                return following.session
+            record = await self._store.session(session_id)  # first, because most are over, and this is little
+            if record is None or record.state is SessionState.ENDED:
+                return None
+            stored = await self._store.running(session_id)
+            if stored is None:
+                return None
+            following = Following(stored, self._store, self._broadcast, self._resume_window_s, self._forget)
+            if following.goes_on(stored):
+                await following.open(stored)
+                self._followed[session_id] = following
+        return self.known(session_id)
+
+    def go_on_here(self, session: LiveSession) -> None:
+        """Let readers go on with a session that this server has taken over, here and elsewhere."""
+        if (following := self._followed.get(session.id)) is not None:
+            following.session.hub.go_on_here(session.hub)
+            following.close()
+        if self._broadcast is not None:
+            self._publications.answer(session.id)
+
+    def note_change(self, session_id: str) -> None:
+        """Let the other servers read again what is stored of a session, because this one has changed it."""
+        if self._broadcast is not None:
+            self._broadcast.note_change(session_id)
+
+    async def close(self) -> None:
+        """Follow and publish nothing more."""
+        for following in list(self._followed.values()):
+            following.close()
+        if self._broadcast is not None:
+            await self._publications.close()
+        for change in self._changes:
+            change.cancel()
+
+    def _forget(self, session_id: str) -> None:
+        self._followed.pop(session_id, None)
+
+    def _receive_change(self, session_id: str | None) -> None:
+        if session_id is None:
+            for each in self._sessions.ids:
+                self._receive_change(each)
+            return
+        if (following := self._followed.get(session_id)) is not None:
+            following.receive(None)
+        change = asyncio.create_task(self._apply_change(session_id))
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
+
+    async def _apply_change(self, session_id: str) -> None:
+        while True:
+            try:
+                await self.changed(session_id)
+                return
+            except StoreFailed:
+                await asyncio.sleep(AGAIN_S)
+
+
+async def _ignore(_: str) -> None:
+    pass

@@ -1,0 +1,205 @@
+"""A session of another server, as its readers here get it. Pure, but for readers that wait.
+
+bulletins ─> the events that follow ──────────────────────────────> the log, as in the session's own server ─> readers
+          └> something is lost, or the session is elsewhere now ─> torn ─> the finals in the store ─> a new log
+
+Readers get a snapshot from a new log. A mirror waits for nothing: `anywhere` asks, and reads the store.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from livecaption.events import Translation
+from livecaption.live.bulletin import Bulletin
+from livecaption.live.event_log import SEQS_PER_GENERATION, EventLog, Message, epoch_of
+from livecaption.live.published import News, Published
+from livecaption.live.tokens import SessionTokens
+from livecaption.store.rows import NewSession, RunningSession
+
+MAX_WAITING = 512
+"""Bulletins that wait for the store, which are those of five seconds of a busy session. Later ones are lost, and the
+store is read once more. More: memory. Fewer: readers get more snapshots where the store is slow."""
+
+
+def log_of(session_id: str, stored: RunningSession | None, answer: Bulletin | None) -> EventLog:
+    """Return the log of a session as it is in the store, which was read after its server has answered this.
+
+    Give one of both at least; a session that was deleted is not in the store. May run in any thread, because converting
+    the finals of some hours takes a while.
+    """
+    events = () if stored is None else stored.events
+    if answer is not None:
+        generation, since = answer.head.generation, answer.head.since
+    else:
+        generation = 0 if stored is None else stored.generation
+        since = max([generation * SEQS_PER_GENERATION, *(seq for seq, _ in events)])
+    return EventLog(
+        "" if stored is None else stored.record.title,
+        None if stored is None else stored.record.language,
+        epoch_of(session_id, generation),
+        session=session_id,
+        generation=generation,
+        # Later events are in the answer, or still to come.
+        earlier=[(seq, event) for seq, event in events if seq <= since],
+        tracks=list(dict.fromkeys(event.language for _, event in events if isinstance(event, Translation))),
+        names={} if stored is None else stored.record.names,
+        last_seq=since,
+    )
+
+
+class Mirror(Published):
+    """The mirror of one session. It is empty until it is mended for the first time.
+
+    Attributes:
+        is_torn: whether it has lost bulletins, so that it is to be mended.
+        is_lacking: whether it has fewer captions than were published. The store will have them, if it is only behind.
+        n_received: bulletins so far.
+        n_readers: readers that are attached.
+        n_reads: how often it was read, by readers and others.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(EventLog("", None, ""), News())
+        self.is_torn = True
+        self.is_lacking = False
+        self.n_received = 0
+        self.n_readers = 0
+        self.n_reads = 0
+        self._open_since_ms: int | None = None
+        self._waiting: list[Bulletin] | None = None  # those that have come since `begin_mending`
+        self._here: Published | None = None
+
+    def receive(self, bulletin: Bulletin | None) -> None:
+        """Take a bulletin. None: some may be lost before the next."""
+        if self._here is not None:
+            return
+        self.n_received += 1
+        if bulletin is None:
+            self.is_torn = True
+        elif self._waiting is None:
+            self._adopt(bulletin)
+            self.news.notify()
+        elif len(self._waiting) < MAX_WAITING:
+            self._waiting.append(bulletin)
+        else:
+            self.is_torn = True
+
+    # Mending: begin, get an answer from the server of the session, read the store, mend. Bulletins wait meanwhile.
+
+    def begin_mending(self) -> None:
+        self.is_torn = False
+        self._waiting = []
+
+    @property
+    def answer(self) -> Bulletin | None:
+        """The newest whole state that has come since the beginning of the mending; None: nobody has answered."""
+        return next((each for each in reversed(self._waiting or ()) if each.state is not None), None)
+
+    def mend(self, log: EventLog, answer: Bulletin | None) -> None:
+        """Go on with what `log_of` has made of this answer."""
+        self.log = log
+        self.is_lacking = False
+        if answer is not None:
+            self._adopt(answer)
+        self.end_mending()
+
+    def end_mending(self) -> None:
+        """Take the bulletins that have waited, also where the store could not be read."""
+        waiting, self._waiting = self._waiting or [], None
+        for bulletin in waiting:
+            self._adopt(bulletin)
+        self.news.notify()
+
+    def go_on_here(self, hub: Published) -> None:
+        """Let the readers go on with the hub of the session, which this server has taken over."""
+        self._here, self.log = hub, hub.log
+        former, self.news = self.news, hub.news
+        former.notify()
+
+    def _adopt(self, bulletin: Bulletin) -> None:
+        head, log = bulletin.head, self.log
+        if (head.generation, head.until) < (log.generation, log.last_seq):
+            return  # it is late
+        if head.generation > log.generation or head.since > log.last_seq:
+            self.is_torn = True
+            return
+        if head.forgotten and not log.forgotten:
+            log.forget()
+        for seq, event in bulletin.events:
+            if seq > log.last_seq:
+                log.adopt(seq, event)
+        log.skip_to(head.until)
+        if bulletin.state is not None:
+            log.adopt_state(bulletin.state)
+        self.away_since_ms, self._open_since_ms = head.away_since_ms, head.open_since_ms
+        self.is_lacking = not head.forgotten and log.n_captions != head.n_captions
+
+    # What readers ask
+
+    @property
+    def is_here(self) -> bool:
+        """True if this server has taken the session over."""
+        return self._here is not None
+
+    @property
+    def closed(self) -> bool:
+        """See `Published`."""
+        return super().closed if self._here is None else self._here.closed
+
+    @property
+    def open_since_ms(self) -> int | None:
+        """See `Published`."""
+        return self._open_since_ms
+
+    def read(self, seq: int | None) -> tuple[list[Message], int]:
+        """See `Published`."""
+        self.n_reads += 1
+        return super().read(seq)
+
+    async def subscribe(self, last_seq: int | None, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
+        """See `Published`."""
+        self.n_readers += 1
+        try:
+            async with aclosing(super().subscribe(last_seq, heartbeat_s)) as feed:
+                async for messages in feed:
+                    yield messages
+        finally:
+            self.n_readers -= 1
+
+
+class MirroredSession:
+    """A session of another server, for those that read it here.
+
+    Attributes:
+        about: the session as it was stored when it was found.
+        tokens: check its readers.
+        options: what handlers ask about.
+    """
+
+    takes_audio = False
+    received_ms = 0
+
+    def __init__(self, stored: RunningSession) -> None:
+        record, resumption = stored.record, stored.resumption
+        self.id = record.id
+        self.about = NewSession(
+            record.id, record.title, record.language, record.started_at_ms, record.private, resumption, record.room
+        )
+        self.hub = Mirror()
+        # The store has the tokens of sessions that can go on elsewhere. The others are for keys alone.
+        reader_hash = None if not record.private else resumption.reader_token_hash if resumption else ""
+        self.tokens = SessionTokens(resumption.resume_token_hash if resumption else "", reader_hash)
+
+    @property
+    def options(self) -> "MirroredOptions":
+        return MirroredOptions(self.about.private, self.hub.tracks)
+
+
+@dataclass(frozen=True, slots=True)
+class MirroredOptions:
+    """The options of a session elsewhere that handlers need; see `StreamOptions`. Mirrored sessions are stored."""
+
+    private: bool
+    tracks: tuple[str, ...]
+    keep: bool = True

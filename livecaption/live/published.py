@@ -1,0 +1,158 @@
+"""The events of one session as its readers get them, whichever server publishes them.
+
+Readers are not handed anything: each has its cursor, and takes what is new when it is done with what it took before. So
+nothing piles up for a slow one, and nobody waits for it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from weakref import WeakSet
+
+from livecaption.captions.labels import Names
+from livecaption.events import Final
+from livecaption.live.event_log import EventLog, Message
+
+
+class News:
+    """Wakes readers. All parts of a room share one, because a reader of the room reads them all."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._others: WeakSet[News] = WeakSet()
+
+    def notify(self) -> None:
+        """Wake the readers that wait; one that comes next waits again."""
+        self._event.set()
+        self._event.clear()
+        for other in list(self._others):
+            other.notify()
+
+    def wake(self, other: "News") -> None:
+        """Wake also those who wait for the others, from now on: the readers of the room of a session elsewhere."""
+        if other is not self:
+            self._others.add(other)
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for news. Return False if there are none for `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Published:
+    """The readers' side of a session: the base of the `Hub`, which publishes it, and of its mirrors elsewhere.
+
+    Attributes:
+        news: wakes the readers of the session, and of its room.
+        away_since_ms: when the publisher was last connected to its server, or the server began with the session, by
+            the Unix clock; None: the publisher is connected.
+    """
+
+    def __init__(self, log: EventLog, news: News) -> None:
+        self.log = log
+        self.news = news
+        self._closed = False
+        self.away_since_ms: int | None = now_ms()
+
+    @property
+    def title(self) -> str:
+        return self.log.title
+
+    @property
+    def names(self) -> Names:
+        """The names of speakers who have one, by their numbers."""
+        return self.log.names
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """The languages into which finals are translated."""
+        return self.log.tracks
+
+    @property
+    def forgotten(self) -> bool:
+        """True if the session was deleted."""
+        return self.log.forgotten
+
+    def forget(self) -> None:
+        """Forget all captions so far, because the session was deleted. What comes next is published."""
+        self.log.forget()
+        self.news.notify()
+
+    @property
+    def last_seq(self) -> int:
+        return self.log.last_seq
+
+    @property
+    def finals(self) -> list[Final]:
+        """All finals so far with their translations, in the order of their events."""
+        return self.log.finals
+
+    @property
+    def n_captions(self) -> int:
+        """Number of finals and translations so far."""
+        return self.log.n_captions
+
+    @property
+    def ended(self) -> bool:
+        """True if `end` was published: nothing follows."""
+        return self.log.ended
+
+    @property
+    def closed(self) -> bool:
+        """True if nothing follows from this server. Unless `ended`, the next one goes on with the session."""
+        return self._closed or self.log.ended
+
+    @property
+    def has_publisher(self) -> bool:
+        """True if the publisher is connected."""
+        return self.away_since_ms is None
+
+    @property
+    def epoch(self) -> str:
+        return self.log.epoch
+
+    @property
+    def end_ms(self) -> int:
+        """The end of the newest final, in stream time."""
+        return self.log.end_ms
+
+    @property
+    def open_since_ms(self) -> int | None:
+        """The earliest start of an utterance that has no final yet, in stream time; None: there is none."""
+        return self.log.open_since_ms
+
+    def seq_of(self, cursor: str) -> int | None:
+        """Return the number in a reader's cursor; see `EventLog.seq_of`."""
+        return self.log.seq_of(cursor)
+
+    def close(self) -> None:
+        """End the feeds of all readers without an `end`, because the next server goes on with the session."""
+        self._closed = True
+        self.news.notify()
+
+    def read(self, seq: int | None) -> tuple[list[Message], int]:
+        """Return the messages for a reader at `seq`; see `EventLog.read`."""
+        return self.log.read(seq)
+
+    async def subscribe(self, last_seq: int | None, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
+        """Give the messages for a reader at `last_seq` (None: just come), until the session is over.
+
+        An empty list: nothing happened for `heartbeat_s`.
+        """
+        seq = last_seq
+        while True:
+            messages, seq = self.read(seq)
+            if messages:
+                yield messages
+            elif self.closed:
+                return
+            elif not await self.news.wait(heartbeat_s):
+                yield []
+
+
+def now_ms() -> int:
+    return round(time.time() * 1000)
