@@ -178,6 +178,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     },
     "livecaption/server/growing.py": "tests/server/test_transcripts.py",
     "livecaption/server/changes.py": "tests/server/test_transcripts.py, tests/live/test_anywhere.py",
+    "livecaption/server/moving_sinks.py": "tests/processes/test_rooms.py",
     "livecaption/server/loop_watch.py": "tests/processes/test_monitoring.py",
     "livecaption/store/keeper.py": "tests/store/test_shared.py",
     "livecaption/store/neighbours.py": "tests/store/test_shared.py",

@@ -27,31 +27,59 @@ class Text:
     spoken_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The end of what was sent of a room.
+
+    Attributes:
+        session: the part; empty: none has begun.
+        utterances: the channels of the part, each with its newest utterance that has its final.
+        seq: the number of the next text at the service; None: it is not known yet.
+    """
+
+    session: str = ""
+    utterances: tuple[tuple[int | None, int], ...] = ()
+    seq: int | None = None
+
+
+NOTHING_SENT = Sent()
+
+
 class Lines:
     """The texts of one room, part after part.
+
+    Args:
+        line_length: columns of a line.
+        sent: what was sent before, by another process.
 
     Attributes:
         line_length: columns of a line. A new value counts from the next utterance of each channel on.
     """
 
-    def __init__(self, line_length: int) -> None:
+    def __init__(self, line_length: int, sent: Sent = NOTHING_SENT) -> None:
         self.line_length = line_length
         self._started_at_ms: dict[str, int] = {}  # of the parts of the room
-        self.session = ""
-        """The part whose texts come now; empty: none has begun."""
+        self._session = sent.session
         self._names: dict[int, str] = {}  # of the speakers of the part
         self._channels: dict[int | None, _ChannelLines] = {}
+        for channel, utterance in sent.utterances:
+            self._channel(channel).done = utterance
+
+    @property
+    def sent(self) -> Sent:
+        """The end of what was sent so far."""
+        return Sent(self._session, tuple((channel, lines.done) for channel, lines in self._channels.items()))
 
     def take(self, event: Event) -> Iterable[Text]:
         """Take the next event of the room, and return the texts to send."""
         match event:
             case Room():
                 self._started_at_ms = {part.session: part.started_at_ms for part in event.parts}
-                if not self.session and event.parts:
-                    self.session = event.parts[-1].session
+                if not self._session and event.parts:
+                    self._session = event.parts[-1].session
             case Snapshot():
-                if event.session != self.session:
-                    self.session = event.session
+                if event.session != self._session:
+                    self._session = event.session
                     self._channels.clear()
                 self._names = {each.speaker: each.name for each in event.names or ()}
                 for caption in (*event.finals, *(event.partials or (event.partial,))):
@@ -63,12 +91,14 @@ class Lines:
                 yield from self._spoken(event)
 
     def _spoken(self, caption: Partial | Final) -> Iterator[Text]:
-        if caption.channel not in self._channels:
-            name = "" if caption.channel is None else prefix(channel_name(caption.channel))
-            self._channels[caption.channel] = _ChannelLines(name)
-        started_at_ms = self._started_at_ms.get(self.session, 0)
-        for text in self._channels[caption.channel].take(caption, self.line_length, self._names):
+        started_at_ms = self._started_at_ms.get(self._session, 0)
+        for text in self._channel(caption.channel).take(caption, self.line_length, self._names):
             yield replace(text, spoken_at_ms=started_at_ms + text.spoken_at_ms)
+
+    def _channel(self, channel: int | None) -> "_ChannelLines":
+        if channel not in self._channels:
+            self._channels[channel] = _ChannelLines("" if channel is None else prefix(channel_name(channel)))
+        return self._channels[channel]
 
 
 class _ChannelLines:
@@ -77,7 +107,7 @@ class _ChannelLines:
     def __init__(self, name: str) -> None:
         self._name = name
         self._voice = ""  # the person who spoke last, if that is known
-        self._done = -1  # the newest utterance that has its final
+        self.done = -1  # the newest utterance that has its final
         self._utterance = -1  # the open one
         self._line_length = 0  # of it, without the name
         self._roll_up = RollUp(None, self._line_length)
@@ -85,7 +115,7 @@ class _ChannelLines:
         self._n_lines = self._n_characters = 0  # of it, that are sent
 
     def take(self, caption: Partial | Final, line_length: int, names: Names) -> Iterator[Text]:
-        if caption.utterance <= self._done:
+        if caption.utterance <= self.done:
             return
         if caption.utterance != self._utterance:
             self._utterance = caption.utterance
@@ -112,7 +142,7 @@ class _ChannelLines:
 
         Where another person speaks, the name comes first, unless words of the utterance were sent before its end.
         """
-        self._done = final.utterance
+        self.done = final.utterance
         said = units(final.text)
         n_sent = self._n_units_sent() if self._n_characters else 0
         rest = "".join(said[n_sent:])

@@ -64,7 +64,8 @@ class Outgoing:
         self._waiting: deque[tuple[float, Text]] = deque()
         self._current: tuple[float, Text] | None = None
         self._may_have_arrived = False
-        self._seq: int | None = None
+        self.seq: int | None = None
+        """The number of the next text; None: it is not known yet."""
         self._n_failures = 0
         self._stopped = False
 
@@ -82,15 +83,6 @@ class Outgoing:
         """Number of texts that wait or are being sent."""
         return len(self._waiting) + (self._current is not None)
 
-    @property
-    def needs_beginning(self) -> bool:
-        """True if nobody knows yet which number comes next."""
-        return self._seq is None
-
-    def begin(self, seq: int) -> None:
-        """Begin with this number."""
-        self._seq = seq
-
     def push(self, text: Text, now_s: float) -> None:
         """Take a new text, and drop the oldest one if too many wait."""
         self._waiting.append((now_s, text))
@@ -98,11 +90,11 @@ class Outgoing:
 
     def next(self, now_s: float) -> Numbered | None:
         """Return the text to send now, with its number; None: there is none. Not before `begin`."""
-        assert self._seq is not None
+        assert self.seq is not None
         self.drop_old(now_s)
         if self._current is None and self._waiting:
             self._current = self._waiting.popleft()
-        return None if self._current is None else Numbered(self._seq, self._current[1])
+        return None if self._current is None else Numbered(self.seq, self._current[1])
 
     def drop_old(self, now_s: float) -> None:
         """Drop the texts that are too old."""
@@ -150,8 +142,8 @@ class Outgoing:
         self._stopped = True
 
     def _take_next_number(self) -> None:
-        assert self._seq is not None
-        self._seq += 1
+        assert self.seq is not None
+        self.seq += 1
         self._current = None
         self._may_have_arrived = False
 

@@ -10,14 +10,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, DummyCookieJar
 
 from livecaption.delivery.destination import MAX_SINKS, OBS, Destination
 from livecaption.delivery.http_sink import HttpCaptionSink
-from livecaption.delivery.lines import Lines
+from livecaption.delivery.lines import NOTHING_SENT, Lines, Sent
 from livecaption.delivery.obs_sink import ObsCaptionSink
 from livecaption.delivery.outgoing import Outgoing, SinkState
 from livecaption.delivery.receiver import DeliveryFailed, Receiver
@@ -69,6 +69,7 @@ class Sink:
         receiver: the same, as something to send to.
         news: wakes it while its source has no room.
         on_end: called when all captions of the source are sent.
+        sent: what another process has sent before; None: the sink is new.
     """
 
     def __init__(
@@ -79,15 +80,19 @@ class Sink:
         receiver: Receiver,
         news: News,
         on_end: Callable[["Sink"], None],
+        sent: Sent | None = None,
     ) -> None:
         self.source = source
         self.name = name
-        self._destination = destination
+        self.destination = destination
         self._receiver = receiver
         self._source_news = news
         self._on_end = on_end
-        self._lines = Lines(destination.columns)
+        self._is_new = sent is None
+        self._is_reading = False
+        self._lines = Lines(destination.columns, sent or NOTHING_SENT)
         self.outgoing = Outgoing()
+        self.outgoing.seq = None if sent is None else sent.seq
         self._former: list[Receiver] = []  # those that were replaced, until they are closed
         self._changed = asyncio.Event()
         self._news = asyncio.Event()
@@ -103,8 +108,8 @@ class Sink:
         outgoing, since_s = self.outgoing, self.outgoing.failing_since_s
         return SinkStatus(
             self.name,
-            self._destination.service,
-            self._destination.host,
+            self.destination.service,
+            self.destination.host,
             outgoing.state.value,
             None if since_s is None else round(time.monotonic() - since_s, 1),
             outgoing.problem or None,
@@ -113,14 +118,20 @@ class Sink:
             outgoing.n_dropped,
         )
 
+    @property
+    def sent(self) -> Sent | None:
+        """The end of what it has sent, if another process may go on with it now; None: it is reading or sending."""
+        is_busy = self._is_new or self._is_reading or self.outgoing.n_waiting
+        return None if is_busy else replace(self._lines.sent, seq=self.outgoing.seq)
+
     def can_become(self, destination: Destination) -> bool:
         """Return True if this is the same receiver with other settings, which goes on with the numbers of this sink."""
-        place = (self._destination.service, self._destination.url)
+        place = (self.destination.service, self.destination.url)
         return place == (destination.service, destination.url) and self.outgoing.state is not SinkState.STOPPED
 
     def change(self, destination: Destination, receiver: Receiver) -> None:
         """Go on with other settings. What waits is kept, and sent with them at once; see `can_become`."""
-        self._destination = destination
+        self.destination = destination
         self._lines.line_length = destination.columns
         self._former.append(self._receiver)
         self._receiver = receiver
@@ -152,7 +163,6 @@ class Sink:
     # Reading
 
     async def _follow(self) -> None:
-        is_new = True
         while True:
             try:
                 room = await self.source.open()
@@ -162,12 +172,14 @@ class Sink:
                 if room is not None:
                     # The room may go on elsewhere, with the part that is sent now. Later events are read from their
                     # beginning.
-                    cursor = self._pass_over(room) if is_new else self._lines.session
+                    cursor = self._pass_over(room) if self._is_new else self._lines.sent.session
+                    self._is_reading = True
                     with room.used():
                         async with aclosing(room.subscribe(cursor, LOOK_S)) as feed:
                             async for messages in feed:
                                 self._take(message.event for message in messages)
-                is_new = False
+                    self._is_reading = False
+                self._is_new = False
             if self.source.is_over:
                 break
             await self._source_news.wait(LOOK_S)
@@ -176,8 +188,8 @@ class Sink:
 
     def _pass_over(self, room: Room) -> str:
         """Take what was said so far, and send nothing of it: it is not for this sink. Return the cursor behind it."""
-        if room.running is not None:
-            messages, _ = room.running.hub.read(None)
+        if room.newest is not None:
+            messages, _ = room.newest.hub.read(None)
             for message in messages:
                 list(self._lines.take(message.event))
         return room.newest_cursor()
@@ -227,8 +239,8 @@ class Sink:
         if not self.outgoing.n_waiting:
             return 0.0
         try:
-            if self.outgoing.needs_beginning:
-                self.outgoing.begin(await self._receiver.first_seq())
+            if self.outgoing.seq is None:
+                self.outgoing.seq = await self._receiver.first_seq()
             text = self.outgoing.next(time.monotonic())
             if text is not None:
                 await self._receiver.deliver(text)
@@ -258,8 +270,10 @@ class Sinks:
         for (room_name, name), destination in self._configured.items():
             await self.attach(RoomSource(room_name, self._rooms), name, destination)
 
-    async def attach(self, source: Source, name: str, destination: Destination) -> Sink:
+    async def attach(self, source: Source, name: str, destination: Destination, sent: Sent | None = None) -> Sink:
         """Attach a sink to a source. One of the same name is replaced, or changed.
+
+        `sent`: what another process has sent, whose sink goes on here; None: it is a new one.
 
         Raises:
             UnknownSession: `session_ended`: nothing follows in the source.
@@ -280,7 +294,7 @@ class Sinks:
         if replaced is not None and replaced.can_become(destination):
             replaced.change(destination, receiver)
             return replaced
-        self._sinks[place] = sink = Sink(source, name, destination, receiver, self._rooms.news, self._ended)
+        self._sinks[place] = sink = Sink(source, name, destination, receiver, self._rooms.news, self._ended, sent)
         if replaced is not None:
             await self._end(replaced)
         return sink
@@ -302,6 +316,14 @@ class Sinks:
             del self._sinks[key, sink.name]  # all at once: the next ones may end by themselves, or be detached
         for sink in ending:
             await self._end(sink)
+
+    async def give(self, key: Key) -> list[tuple[str, Destination, Sent]] | None:
+        """Stop the sinks of a room that goes on in another process, and return them. None: some send last words."""
+        leaving = [(sink.name, sink.destination, sent) for sink in self.of(key) if (sent := sink.sent) is not None]
+        if len(leaving) < len(self.of(key)):
+            return None
+        await self.detach_all(key)
+        return leaving
 
     def find(self, key: Key, name: str) -> Sink:
         """Return the sink of a source with this name.

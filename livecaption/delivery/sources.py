@@ -110,6 +110,8 @@ class SessionSource:
 
 
 async def _going_on(rooms: Rooms, name: str) -> Room | None:
+    if await rooms.is_elsewhere(name):
+        return None  # that process gets the sinks
     try:
         room = await rooms.find(name)
     except UnknownSession:

@@ -101,14 +101,13 @@ class Room:
     @property
     def speaker(self) -> LiveSession | None:
         """The session whose publisher speaks in the room, or may come back."""
-        newest = self._find(self.parts[-1].id) if self.parts else None
+        newest = self.newest
         return newest if isinstance(newest, LiveSession) and newest.takes_audio else None
 
     @property
-    def running(self) -> ReadableSession | None:
-        """The session of the newest part, if it runs, here or elsewhere."""
-        newest = self._find(self.parts[-1].id) if self.parts else None
-        return None if newest is None or newest.hub.ended else newest
+    def newest(self) -> ReadableSession | None:
+        """The session of the newest part, if it runs or ended a moment ago, here or elsewhere."""
+        return self._find(self.parts[-1].id) if self.parts else None
 
     @property
     def is_idle(self) -> bool:

@@ -139,7 +139,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         recordings=recordings,
         store=store,
         takeover=takeover,
-        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, keys),
+        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, attached, keys),
     )
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()

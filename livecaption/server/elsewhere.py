@@ -14,6 +14,8 @@ from functools import partial
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from livecaption.delivery.sinks import Sinks
+from livecaption.delivery.sources import room_key
 from livecaption.errors import LivecaptionError, StoreFailed, Unavailable
 from livecaption.live.accounts import Use
 from livecaption.live.rooms import Rooms
@@ -22,6 +24,7 @@ from livecaption.server.config import Place
 from livecaption.server.handover import can_be_given
 from livecaption.server.keys import Keys
 from livecaption.server.metrics import Metrics
+from livecaption.server.moving_sinks import GIVE_SINKS, MovingSinks
 from livecaption.server.services import SERVICES, Services
 from livecaption.server.siblings import Siblings
 from livecaption.workers.pool import PoolState
@@ -36,12 +39,14 @@ USES = "uses"
 """The question for the streams of each key, and their audio."""
 WRONG = "wrong"
 """The message that wrong tokens came from an address: their number, and the address."""
+HAS_SINKS = "has_sinks"
+"""The question for the process that has the sinks of a room in which nobody speaks."""
 OTHERS_MAY_HAVE_ROOM = ("overloaded", "loading", "failed")
 """Codes of refusals of a stream with which another process may accept it."""
 
 
 def siblings_of(
-    place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms, keys: Keys
+    place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms, sinks: Sinks, keys: Keys
 ) -> Siblings | None:
     """Return the other processes, with what this one answers them; None: this is the only one."""
     if place is None:
@@ -62,6 +67,12 @@ def siblings_of(
         n, _, address = about.partition(" ")
         keys.note_wrong(address, int(n))
 
+    def note_changed(name: str) -> None:
+        siblings.tell(CHANGED, name)
+        # Once the part has begun, if one begins.
+        asyncio.get_running_loop().call_soon(moving.fetch, siblings, name)
+
+    moving = MovingSinks(rooms, sinks)
     siblings = Siblings(
         place,
         {
@@ -70,11 +81,13 @@ def siblings_of(
             "ready": lambda _: takes_streams(app[SERVICES]),
             "has": partial(_has, app),
             CHANGED: rooms.let_go,
+            GIVE_SINKS: moving.give,
+            HAS_SINKS: lambda name: bool(sinks.of(room_key(name))),
             USES: lambda _: {sha256: astuple(use) for sha256, use in keys.accounts.uses(datetime.now(UTC)).items()},
             WRONG: note_wrong,
         },
     )
-    rooms.changed = partial(siblings.tell, CHANGED)
+    rooms.changed = note_changed
     rooms.is_elsewhere = is_elsewhere
     keys.uses_elsewhere = uses_elsewhere
     keys.report_wrong = lambda address, n: siblings.tell(WRONG, f"{n} {address}")
@@ -108,7 +121,7 @@ async def to_the_owner(request: web.Request, handler: Handler) -> web.StreamResp
     """
     session_id, room = request.match_info.get("session", ""), request.match_info.get("room", "")
     for _ in range(N_LOOKS):
-        if await given_to_owner(request, session_id or room):
+        if await given_to_owner(request, session_id or room) or await _given_to_sinks(request, room):
             return gone()
         if not session_id or _has(request.app, session_id) or not await _is_left(request.app, session_id):
             return await handler(request)
@@ -131,6 +144,13 @@ async def _given(request: web.Request, question: str, about: str = "") -> bool:
         return False
     request["handed over"] = True
     return True
+
+
+async def _given_to_sinks(request: web.Request, room: str) -> bool:
+    """Give a request about the sinks of a room to the process that has them, if nobody speaks in it here."""
+    if not room or "/sinks" not in request.path or _has(request.app, room):
+        return False
+    return not request.app[SERVICES].sinks.of(room_key(room)) and await _given(request, HAS_SINKS, room)
 
 
 def _has(app: web.Application, name: str) -> bool:

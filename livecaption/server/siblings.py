@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,12 @@ class Siblings:
         found = await self.ask(question, about)
         return next((number for number, answer in found.items() if answer and number != self.number), None)
 
+    async def ask_others(self, question: str, about: str) -> list[Any]:
+        """Return the answers of the other processes. Those that do not answer in time are left out."""
+        others = [number for number in self.numbers if number != self.number]
+        answers = await asyncio.gather(*(self._ask(number, question, about) for number in others))
+        return [answer for answer in answers if answer is not None]
+
     def tell(self, question: str, about: str) -> None:
         """Ask the others without waiting for what they answer."""
         for number in self.numbers:
@@ -104,7 +111,8 @@ class Siblings:
         answer = self._answers.get(request.match_info["question"])
         if answer is None:
             return web.Response(status=404)
-        return web.json_response(answer(request.query.get("about", "")))
+        found = answer(request.query.get("about", ""))
+        return web.json_response(await found if isawaitable(found) else found)
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number}.socket"

@@ -13,7 +13,7 @@ def text(name: object) -> Text:
 
 def outgoing(*names: object, seq: int = 1) -> Outgoing:
     made = Outgoing()
-    made.begin(seq)
+    made.seq = seq
     for name in names:
         made.push(text(name), 0)
     return made
@@ -116,9 +116,9 @@ def test_the_state_shows_since_when_and_why_a_sink_fails() -> None:
 def test_a_failure_before_the_first_number_is_known_keeps_all_texts() -> None:
     sink = Outgoing()
     sink.push(text("a"), 0)
-    assert sink.needs_beginning
+    assert sink.seq is None
     sink.failed("down", 0, may_have_arrived=False)
-    sink.begin(4)
+    sink.seq = 4
     assert sink.next(0) == Numbered(4, text("a"))
 
 

@@ -15,6 +15,7 @@ from aiohttp import ClientWebSocketResponse
 from tests.live.test_connection import resume
 from tests.support.eventually import eventually
 from tests.support.processes import serving
+from tests.support.receivers import receiving
 from tests.support.rooms import TALK, RoomReader, enter, put, said
 from tests.support.serving import SPEECH, read_event, read_to_the_close, read_until
 from tests.support.siblings import pids, process_of_stream
@@ -180,3 +181,38 @@ async def test_people_read_on_when_the_server_in_which_somebody_speaks_is_killed
     async with asyncio.timeout(60):
         await asyncio.gather(*reading)
     assert [reader.texts for reader in readers] == [spoken] * len(readers)
+
+
+async def test_a_sink_goes_with_the_room_to_another_process_and_sends_each_text_once(tmp_path: Path) -> None:
+    async with (
+        serving("--processes=2", f"--store={tmp_path / 'store.db'}") as server,
+        receiving() as receiver,
+        aiohttp.ClientSession(await server.ready()) as door,
+    ):
+
+        async def listed() -> list[dict[str, Any]]:
+            async with aiohttp.ClientSession(door._base_url) as http, http.get("/v1/rooms/pycon/sinks") as response:
+                found: list[dict[str, Any]] = (await response.json())["sinks"]
+                return found
+
+        async with door.put("/v1/rooms/pycon/sinks/zoom", json={"service": "zoom", "url": receiver.url}) as answer:
+            assert answer.status == 200
+        texts = []
+        former = None
+        for _ in range(6):
+            socket = await enter(door, take_over=True)
+            await read_event(socket)
+            if former is not None:
+                texts += [event["text"] for event in await read_to_the_close(former) if event["type"] == "final"]
+            texts.append((await said(socket, TALK))["text"])
+            await receiver.took(len(texts))
+            await socket.send_bytes(SPEECH)
+            await read_until(socket, "speech_start")
+            former = socket
+        assert former is not None
+        await former.send_json({"type": "stop"})
+        texts += [event["text"] for event in await read_to_the_close(former) if event["type"] == "final"]
+        await receiver.took(len(texts))
+        assert receiver.texts == texts
+        for _ in range(8):
+            assert [sink["name"] for sink in await listed()] == ["zoom"]
