@@ -277,7 +277,7 @@ async def test_a_session_that_is_deleted_elsewhere_is_forgotten_at_each_server(s
     assert list(await other.app[SERVICES].store.finals(ready["session"])) == []
 
 
-async def test_what_a_reader_lost_while_the_database_was_restarted_comes_in_a_snapshot(
+async def test_a_reader_gets_in_a_snapshot_what_it_lost_while_the_database_was_restarted(
     serve: Serve, cluster: Cluster
 ) -> None:
     one, other = await serve(), await serve()
