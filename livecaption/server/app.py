@@ -310,9 +310,9 @@ async def drain(app: web.Application) -> None:
     """
     services = app[SERVICES]
     await asyncio.gather(services.sessions.drain(), services.recordings.drain())
-    if services.siblings is not None:
-        await services.siblings.handover.relays.ended(services.config.server.drain_timeout_s)
     services.rooms.close()
+    if services.siblings is not None:
+        await services.siblings.handover.finish(services.config.server.drain_timeout_s)
 
 
 async def _look_up_own_names(app: web.Application) -> None:
