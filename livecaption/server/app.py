@@ -42,6 +42,7 @@ from livecaption.server.config import ServerConfig
 from livecaption.server.elsewhere import (
     learn_numbers,
     siblings_of,
+    siblings_open,
     to_the_owner,
 )
 from livecaption.server.exports import EXPORTS, Exports
@@ -156,7 +157,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_interrupted_sessions)
-    app.cleanup_ctx.append(_siblings)
+    app.cleanup_ctx.append(siblings_open)
     app.cleanup_ctx.append(_sinks)
     app.cleanup_ctx.append(_watch_loop)
     app.cleanup_ctx.append(_watch_keys)
@@ -227,9 +228,9 @@ async def drain(app: web.Application) -> None:
     """
     services = app[SERVICES]
     await asyncio.gather(services.sessions.drain(), services.recordings.drain())
-    if services.siblings is not None:
-        await services.siblings.handover.relays.ended(services.config.server.drain_timeout_s)
     services.rooms.close()
+    if services.siblings is not None:
+        await services.siblings.handover.finish(services.config.server.drain_timeout_s)
 
 
 async def _look_up_own_names(app: web.Application) -> None:
@@ -242,20 +243,9 @@ async def _look_up_own_names(app: web.Application) -> None:
 async def _sinks(app: web.Application) -> AsyncIterator[None]:
     """Attach sinks once interrupted sessions are there, so that their earlier captions are not sent again."""
     await app[SERVICES].sinks.start()
-    if app[SERVICES].siblings is not None:
-        await learn_numbers(app[SERVICES])
+    await learn_numbers(app[SERVICES])
     yield
     await app[SERVICES].sinks.close()
-
-
-async def _siblings(app: web.Application) -> AsyncIterator[None]:
-    siblings = app[SERVICES].siblings
-    if siblings is None:
-        yield
-        return
-    await siblings.open()
-    yield
-    await siblings.close()
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:

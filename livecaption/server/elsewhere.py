@@ -6,7 +6,7 @@ over: see `handover`. Where that process does not answer, this one takes the ses
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from datetime import UTC, datetime
@@ -90,10 +90,20 @@ def siblings_of(
     return siblings
 
 
+async def siblings_open(app: web.Application) -> AsyncIterator[None]:
+    """Answer the other processes from the start of the application to its end, if there are any."""
+    siblings = app[SERVICES].siblings
+    if siblings is None:
+        yield
+        return
+    await siblings.open()
+    yield
+    await siblings.close()
+
+
 async def learn_numbers(services: Services) -> None:
-    """Let the sinks of the settings go on with the numbers that other processes have used."""
-    assert services.siblings is not None  # the caller has checked
-    for numbers in (await services.siblings.ask(NUMBERS)).values():
+    """Let the sinks of the settings go on with the numbers that other processes have used, if there are any."""
+    for numbers in (await services.siblings.ask(NUMBERS)).values() if services.siblings else ():
         for room, name, seq in numbers:
             services.sinks.note_sent(room, name, seq)
 
