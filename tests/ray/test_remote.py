@@ -95,4 +95,5 @@ async def test_captions_come_from_an_actor_and_a_stop_in_mid_sentence_loses_none
         assert await server.process.exited(within_s=8.0) == 0
         await eventually(lambda: cluster.actors() == [], within_s=5.0)
     check_finals(publishers)
+    assert "Traceback" not in server.process.output, server.process.output
     await assert_clean_end(server.process)
