@@ -49,7 +49,9 @@ async def test_an_actor_that_is_cut_off_ends_itself_and_another_worker_makes_the
                 if cluster.far:
                     cluster.far.unplug()
                 else:
-                    os.kill(server.process.worker_pids[0], signal.SIGSTOP)
+                    number = (await server.process.logged(r"worker (\d+) is ready: .* on ray"))[1]
+                    driver = await server.process.logged(rf"worker {number} started \(pid (\d+)\)")
+                    os.kill(int(driver[1]), signal.SIGSTOP)
                 ended_s = await actor.wait(6.0)
                 print(f"gone after {ended_s - cut_s:.1f} s")
                 assert ended_s - cut_s > 3.5
