@@ -171,7 +171,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/store/postgresql/presence.py": "tests/store/postgresql/test_ownership.py",
     "livecaption/store/postgresql/writer.py": "tests/store/postgresql/test_store.py",
     "livecaption/store/postgresql/readable.py": "tests/store/test_store.py, for each implementation",
-    "livecaption/server/publishers.py": "tests/server/test_app.py",
+    "livecaption/server/publishers.py": "tests/live/test_connection.py, tests/server/test_protocols.py",
     "livecaption/store/postgresql/reading.py": "tests/store/test_archive.py, for each implementation",
     "livecaption/store/postgresql/restoring.py": "tests/store/test_archive.py, for each implementation",
     "livecaption/store/broadcast.py": "types",
