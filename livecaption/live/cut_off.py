@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 from livecaption.errors import Unavailable
 from livecaption.live.anywhere import ReadableSession
+from livecaption.live.mirror import MirroredSession
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.slots import RETRY_AFTER_S
 
@@ -100,6 +101,8 @@ class CutOff:
                 raise
 
     def _is_left(self, session: ReadableSession | None) -> bool:
+        if isinstance(session, MirroredSession):
+            return self.is_now and not session.hub.is_here  # its captions do not get here
         return session is not None and session.id in self._left and not session.hub.has_publisher
 
 

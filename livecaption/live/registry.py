@@ -252,8 +252,7 @@ class SessionRegistry:
 
     def leave(self, session_id: str, ending: Ending, *, is_lost: bool) -> bool:
         """Let another server go on with a session: see `LiveSession.leave`. Return False if it is not here."""
-        session = self._sessions.get(session_id)
-        if session is None or session not in self._open:
+        if (session := self._sessions.get(session_id)) is None or session not in self._open:
             return False
         session.leave(ending, is_lost=is_lost)
         self._session_ended(session)
@@ -267,8 +266,7 @@ class SessionRegistry:
 
     def forget(self, session_id: str) -> None:
         """Forget a session that was deleted. If it runs, forget its captions so far, and the rest at its end."""
-        session = self.known(session_id)
-        if session is not None:
+        if (session := self.known(session_id)) is not None:
             session.hub.forget()
             if session not in self._open:
                 del self._sessions[session_id]
@@ -379,8 +377,7 @@ class SessionRegistry:
             session.drain()
         if await self._gone_within(self._drain_timeout_s - GIVE_UP_MARGIN_S):
             return
-        n_lost = sum([session.give_up_finals() for session in list(self._open)])
-        if n_lost:
+        if n_lost := sum([session.give_up_finals() for session in list(self._open)]):
             self.overran = True
             logger.error("finals of %d streams did not come in time", n_lost)
         if not await self._gone_within(GIVE_UP_MARGIN_S):

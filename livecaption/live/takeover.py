@@ -35,8 +35,8 @@ class Takeover:
     Args:
         store: the shared store. It is not opened yet.
         sessions, rooms: those of this server.
-        cut_off: what happens while the store is not reached.
         anywhere: has the readers of sessions that come here.
+        cut_off: what happens while the store is not reached.
         restore: reads the message that has started a session; None: no protocol is resumable.
         endpointing: the defaults of a session.
         resume_window_s: how long a session waits for its publisher.
@@ -47,8 +47,8 @@ class Takeover:
         store: Store,
         sessions: SessionRegistry,
         rooms: Rooms,
-        cut_off: CutOff,
         anywhere: Anywhere,
+        cut_off: CutOff,
         restore: Restore | None,
         endpointing: EndpointingConfig,
         resume_window_s: float,
@@ -56,8 +56,8 @@ class Takeover:
         self._store = store
         self._sessions = sessions
         self._rooms = rooms
-        self._cut_off = cut_off
         self._anywhere = anywhere
+        self._cut_off = cut_off
         self._restore = restore
         self._endpointing = endpointing
         self._resume_window_s = resume_window_s

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from aiohttp import hdrs, web
 
-from livecaption.errors import LivecaptionError
+from livecaption.errors import LivecaptionError, UpgradeRequired
 from livecaption.live.connection import Connection
 from livecaption.live.dialects.dialect import Dialect, Route
 from livecaption.live.websocket import WebSocket
@@ -19,13 +19,6 @@ from livecaption.server.services import OWN_PORTS, SERVICES, Services
 READ_MARGIN_BYTES = 64 * 1024
 """aiohttp resets the connection at a larger message, and the close code mostly does not arrive. Messages slightly above
 the dialect's own limit are therefore read, and refused with an error that arrives."""
-
-
-class UpgradeRequired(LivecaptionError):
-    """A plain GET of the stream endpoint that passed all checks. A page sends it to check before it connects."""
-
-    http_status = 426
-    default_code = "upgrade_required"
 
 
 async def root(request: web.Request, routes: Sequence[Route]) -> web.StreamResponse:

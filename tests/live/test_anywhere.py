@@ -12,6 +12,7 @@ from aiohttp import ClientResponse, ClientWebSocketResponse, WSMsgType
 from livecaption.live import following
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
+from livecaption.store.postgresql.broadcast import NotifyBroadcast
 from tests.live.test_connection import resume
 from tests.live.test_takeover import begin, interrupted_by
 from tests.support.eventually import eventually
@@ -62,6 +63,15 @@ async def say(socket: ClientWebSocketResponse) -> dict[str, Any]:
 async def stop(socket: ClientWebSocketResponse) -> None:
     await socket.send_json({"type": "stop"})
     await read_until(socket, "end")
+
+
+async def die(server: Client, other: Client) -> None:
+    """Let a server leave its sessions as if it was killed. Its worker goes on, because it is that of the test."""
+    broadcast = server.app[SERVICES].store.broadcast
+    assert isinstance(broadcast, NotifyBroadcast)
+    await broadcast.close()
+    server.app[SERVICES].store._generations.clear()  # so that it has none to have back
+    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, server))
 
 
 async def test_a_reader_at_another_server_gets_the_same_events_with_the_same_cursors(serve: Serve) -> None:
@@ -141,8 +151,7 @@ async def test_readers_of_a_session_whose_server_has_died_wait_for_the_next_one(
     socket, ready, caption = await begin(one)
     reading = asyncio.ensure_future(read(other, ready["session"]))
     await eventually(lambda: other.app[SERVICES].sessions.n_readers)
-    await one.app[SERVICES].anywhere.close()
-    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, one))
+    await die(one, other)
     # A reader that comes now gets all finals so far, and waits too.
     late = await third.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     assert [final["text"] for final in (await read_event(late))["finals"]] == [caption["text"]]
@@ -160,8 +169,7 @@ async def test_readers_leave_a_session_that_nobody_resumes(serve: Serve, monkeyp
     socket, ready, _ = await begin(one)
     reader = await other.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     await read_event(reader)
-    await one.app[SERVICES].anywhere.close()
-    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, one))
+    await die(one, other)
     while (await reader.receive(timeout=20)).type is WSMsgType.TEXT:
         pass
     assert reader.close_code == 1012
@@ -359,4 +367,22 @@ async def test_a_session_elsewhere_cannot_be_found_while_the_database_is_away(se
     finally:
         cluster.start()
     assert len(await read(other, ready["session"], until="snapshot")) == 1
+    await stop(socket)
+
+
+async def test_a_session_that_begins_while_the_database_is_away_is_not_taken_for_deleted(
+    serve: Serve, cluster: Cluster
+) -> None:
+    one = await serve()
+    anywhere = one.app[SERVICES].anywhere
+    await eventually(lambda: not anywhere._changes)
+    cluster.stop()
+    try:
+        socket, ready, caption = await begin(one)
+        anywhere._receive_change(None)
+    finally:
+        cluster.start()
+    await eventually(lambda: not anywhere._changes, within_s=20)
+    assert [final.text for final in one.app[SERVICES].sessions.find(ready["session"]).hub.finals] == [caption["text"]]
+    assert [final.text for final in await one.app[SERVICES].store.finals(ready["session"])] == [caption["text"]]
     await stop(socket)
