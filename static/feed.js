@@ -42,6 +42,8 @@ const CLOSED_AT_THE_END = 1000;
 const CLOSED_BY_A_STOP = [1001, 1012];
 /** @type {Record<number, Connection>} */
 const OF_STATUS_CODE = { 204: "over", 401: "private", 404: "unknown", 429: "private", 503: "full" };
+/** Codes of a refusal with 503 that have nothing to do with the number of readers. */
+const NOT_FULL = [undefined, "cut_off", "store_failed"];
 
 export class CaptionFeed {
   #room;
@@ -174,8 +176,9 @@ export class CaptionFeed {
       if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
       const response = await fetch(`${this.#room}/events`, { headers, signal: abort.signal, cache: "no-store" });
       const connection = OF_STATUS_CODE[response.status];
-      // A proxy that does not reach the server may answer 503 too.
-      if (connection === "full" && !(await response.json().catch(() => ({}))).code) return "reconnecting";
+      // A proxy that does not reach the server may answer 503 too, without a code.
+      const code = connection === "full" ? (await response.json().catch(() => ({}))).code : null;
+      if (connection === "full" && NOT_FULL.includes(code)) return "reconnecting";
       if (connection) return connection;
       if (!response.ok || !response.body) return "reconnecting";
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -280,12 +280,14 @@ class PostgresqlStore:
         suspected: set[UUID] = set()
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            with suppress(StoreFailed):
+            try:
                 await self._read(self._compare)
                 dead = await self._read(ownership.dead_servers)
                 if gone := (dead & suspected) - {self._presence.id}:
                     await self._do(partial(ownership.interrupt, servers=gone))
                 suspected = dead
+            except StoreFailed:
+                suspected = set()  # the database was away, and others have to show again that they run
 
     # Reading
 
