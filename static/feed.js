@@ -27,6 +27,8 @@ import { authorization, subprotocols } from "./token.js";
 
 /** The server sends at least the room, or a comment, every 15 s. */
 const MAX_SILENCE_MS = 40_000;
+/** All readers of a room that goes on elsewhere come back within this time. */
+const MAX_MOVE_MS = 300;
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 5000;
 /** A room that is not there may be made later; a link can be shared before. */
@@ -42,6 +44,8 @@ const CLOSED_AT_THE_END = 1000;
 const CLOSED_BY_A_STOP = [1001, 1012];
 /** @type {Record<number, Connection>} */
 const OF_STATUS_CODE = { 204: "over", 401: "private", 404: "unknown", 429: "private", 503: "full" };
+/** Codes of a refusal with 503 that have nothing to do with the number of readers. */
+const NOT_FULL = [undefined, "cut_off", "store_failed"];
 
 export class CaptionFeed {
   #room;
@@ -55,6 +59,8 @@ export class CaptionFeed {
   #newestPart;
   /** @type {Connection} */
   #connection = "connecting";
+  /** The present connection has received something. */
+  #received = false;
   /** The server said that it stops, at this time. */
   #stoppedAtMs = Number.NEGATIVE_INFINITY;
   #retryMs = FIRST_RETRY_MS;
@@ -83,9 +89,23 @@ export class CaptionFeed {
   async run() {
     this.#show("connecting");
     while (this.#connection !== "private") {
-      this.#show(this.#after((await this.#readSocket()) ?? (await this.#readEvents())));
+      this.#show(this.#after(await this.#read()));
       do await this.#pause();
       while (this.#connection === "over" && !(await this.#goesOn()));
+    }
+  }
+
+  /**
+   * Read until the connection is lost. Mostly a server that closes it goes on with the room elsewhere, in another of its
+   * processes. So the reader learns of it only if the next connection fails.
+   */
+  async #read() {
+    for (;;) {
+      this.#received = false;
+      const result = (await this.#readSocket()) ?? (await this.#readEvents());
+      if (result !== "restarting" || !this.#received) return result;
+      this.#stoppedAtMs = performance.now();
+      await new Promise((resolve) => setTimeout(resolve, MAX_MOVE_MS * Math.random()));
     }
   }
 
@@ -110,6 +130,7 @@ export class CaptionFeed {
 
   /** The first event has come. */
   #opened() {
+    this.#received = true;
     this.#stoppedAtMs = Number.NEGATIVE_INFINITY;
     this.#retryMs = FIRST_RETRY_MS;
     if (this.#connection !== "open") this.#show("open");
@@ -174,8 +195,9 @@ export class CaptionFeed {
       if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
       const response = await fetch(`${this.#room}/events`, { headers, signal: abort.signal, cache: "no-store" });
       const connection = OF_STATUS_CODE[response.status];
-      // A proxy that does not reach the server may answer 503 too.
-      if (connection === "full" && !(await response.json().catch(() => ({}))).code) return "reconnecting";
+      // A proxy that does not reach the server may answer 503 too, without a code.
+      const code = connection === "full" ? (await response.json().catch(() => ({}))).code : null;
+      if (connection === "full" && NOT_FULL.includes(code)) return "reconnecting";
       if (connection) return connection;
       if (!response.ok || !response.body) return "reconnecting";
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -324,6 +324,7 @@ const PROBLEMS = {
 
 /** @type {Record<string, string>} Codes for which people need the words of another one. */
 const SAME_WORDS = {
+  cut_off: "store_failed",
   draining: "server_stopped",
   invalid_message: "refused",
   loading: "overloaded",

@@ -19,7 +19,7 @@ from livecaption.live.dialects import native, openai_realtime, wyoming_events
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.scheduling import translations
-from livecaption.server import app, attempts, descriptors, exports, followed, lifecycle, logs, readers, sending
+from livecaption.server import attempts, descriptors, exports, followed, lifecycle, logs, publishers, readers, sending
 from livecaption.store.store import MAX_UNUSED_ROOMS, MAX_WAITING, WAITING_DAYS
 from tests.support.cases import for_each
 
@@ -37,7 +37,7 @@ BOUNDS = {
     f"each {BYTES_OF_A_MESSAGE // KIB} KiB of a message count",
     "text": f"a text message | {native.LIMITS.max_text_bytes // KIB} KiB",
     "binary": f"a binary message | {native.LIMITS.max_binary_bytes // MIB} MiB",
-    "read": f"from {(native.LIMITS.max_binary_bytes + app.READ_MARGIN_BYTES) / MIB:.2f} MiB on",
+    "read": f"from {(native.LIMITS.max_binary_bytes + publishers.READ_MARGIN_BYTES) / MIB:.2f} MiB on",
     "openai": f"{openai_realtime.MAX_APPEND_BYTES // MIB} MiB of audio in base64, and "
     f"{openai_realtime.MAX_FIELDS_CHARACTERS // KIB} KiB beside it",
     "events of Wyoming": f"an event of Wyoming | {wyoming_events.MAX_LINE_BYTES // KIB} KiB a line, "

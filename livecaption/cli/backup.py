@@ -39,7 +39,7 @@ async def run(options: argparse.Namespace) -> int:
     if store.is_postgresql:
         raise ConfigError(
             f"{store.place} is backed up by pg_dump of PostgreSQL: pg_dump --format custom --file FILE ADDRESS; "
-            "pg_restore brings it back"
+            "pg_restore brings it back (docs/operating.md)"
         )
     contents = back_up(Path(store.path), options.file, overwrite=options.overwrite)
     sessions, finals = counted(contents.n_sessions, "session"), counted(contents.n_finals, "final")

@@ -37,7 +37,8 @@ class Lines:
     def __init__(self, line_length: int) -> None:
         self.line_length = line_length
         self._started_at_ms: dict[str, int] = {}  # of the parts of the room
-        self._session = ""
+        self.session = ""
+        """The part whose texts come now; empty: none has begun."""
         self._names: dict[int, str] = {}  # of the speakers of the part
         self._channels: dict[int | None, _ChannelLines] = {}
 
@@ -46,11 +47,11 @@ class Lines:
         match event:
             case Room():
                 self._started_at_ms = {part.session: part.started_at_ms for part in event.parts}
-                if not self._session and event.parts:
-                    self._session = event.parts[-1].session
+                if not self.session and event.parts:
+                    self.session = event.parts[-1].session
             case Snapshot():
-                if event.session != self._session:
-                    self._session = event.session
+                if event.session != self.session:
+                    self.session = event.session
                     self._channels.clear()
                 self._names = {each.speaker: each.name for each in event.names or ()}
                 for caption in (*event.finals, *(event.partials or (event.partial,))):
@@ -65,7 +66,7 @@ class Lines:
         if caption.channel not in self._channels:
             name = "" if caption.channel is None else prefix(channel_name(caption.channel))
             self._channels[caption.channel] = _ChannelLines(name)
-        started_at_ms = self._started_at_ms.get(self._session, 0)
+        started_at_ms = self._started_at_ms.get(self.session, 0)
         for text in self._channels[caption.channel].take(caption, self.line_length, self._names):
             yield replace(text, spoken_at_ms=started_at_ms + text.spoken_at_ms)
 

@@ -90,8 +90,9 @@ class Outgoing:
 
     @property
     def newest_seq(self) -> int:
-        """The greatest number that is used; 0: none is known to be."""
-        return max(0, (self._least_seq if self._seq is None else self._seq) - 1)
+        """The greatest number that is used, or is being used; 0: none is known to be."""
+        following = self._least_seq if self._seq is None else self._seq + (self._current is not None)
+        return max(0, following - 1)
 
     def begin(self, seq: int) -> None:
         """Begin with this number, or the one after those that are used already."""

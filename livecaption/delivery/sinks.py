@@ -68,7 +68,7 @@ class Sink:
         receiver: the same, as something to send to.
         news: wakes it while its source has no room.
         on_end: called when all captions of the source are sent.
-        on_sent: called with the number of each text that the receiver has accepted.
+        on_sending: awaited with the number of each text before it is sent.
     """
 
     def __init__(
@@ -79,14 +79,14 @@ class Sink:
         receiver: Receiver,
         news: News,
         on_end: Callable[["Sink"], None],
-        on_sent: Callable[["Sink", int], None],
+        on_sending: Callable[["Sink", int], Awaitable[None]],
     ) -> None:
         self.source = source
         self.name = name
         self._destination = destination
         self._receiver = receiver
         self._source_news = news
-        self._on_end, self._on_sent = on_end, on_sent
+        self._on_end, self._on_sending = on_end, on_sending
         self._lines = Lines(destination.columns)
         self.outgoing = Outgoing()
         self._former: list[Receiver] = []  # those that were replaced, until they are closed
@@ -161,8 +161,10 @@ class Sink:
                 pass  # nobody knows yet what was said before the sink was attached
             else:
                 if room is not None:
-                    # Later events are read from their beginning, unless another process has sent what was said so far.
-                    cursor = self._pass_over(room) if is_new or self.source.is_shared else ""
+                    # The room may go on elsewhere, with the part that is sent now. Later events are read from their
+                    # beginning, unless another process has sent what was said so far.
+                    is_passed = is_new or self.source.is_shared
+                    cursor = self._pass_over(room) if is_passed else self._lines.session
                     if self.source.is_shared:
                         self.outgoing.begin_again()
                     with room.used():
@@ -178,8 +180,8 @@ class Sink:
 
     def _pass_over(self, room: Room) -> str:
         """Take what was said so far, and send nothing of it: it is not for this sink. Return the cursor behind it."""
-        if room.speaker is not None:
-            messages, _ = room.speaker.hub.read(None)
+        if room.running is not None:
+            messages, _ = room.running.hub.read(None)
             for message in messages:
                 list(self._lines.take(message.event))
         return room.newest_cursor()
@@ -233,9 +235,9 @@ class Sink:
                 self.outgoing.begin(await self._receiver.first_seq())
             text = self.outgoing.next(time.monotonic())
             if text is not None:
+                await self._on_sending(self, text.seq)
                 await self._receiver.deliver(text)
                 self.outgoing.accepted()
-                self._on_sent(self, text.seq)
         except DeliveryFailed as error:
             return self.outgoing.failed(str(error), time.monotonic(), may_have_arrived=error.may_have_arrived)
         return 0.0
@@ -250,7 +252,7 @@ class Sinks:
         shared: whether other processes of the server have the same.
 
     Attributes:
-        report_sent: called with the room, the name of the sink and the number of each text that was accepted.
+        report: awaited with the room, the name of the sink and the number of each text before it is sent.
     """
 
     def __init__(
@@ -259,7 +261,7 @@ class Sinks:
         self._rooms = rooms
         self._configured = configured
         self._shared = shared
-        self.report_sent: Callable[[str, str, int], None] = lambda room, name, seq: None
+        self.report: Callable[[str, str, int], Awaitable[None]] = _to_nobody
         self._sinks: dict[tuple[Key, str], Sink] = {}  # by the source, and the name
         self._session: ClientSession | None = None
         self._n_sent = self._n_dropped = 0  # of sinks that are gone
@@ -275,7 +277,7 @@ class Sinks:
         shared = [sink for sink in self.all if sink.source.is_shared]
         return [(sink.source.key[1], sink.name, sink.outgoing.newest_seq) for sink in shared]
 
-    def note_sent(self, room: str, name: str, seq: int) -> None:
+    def note_used(self, room: str, name: str, seq: int) -> None:
         """Note that another process has used this number."""
         if (sink := self._sinks.get((room_key(room), name))) is not None:
             sink.outgoing.used(seq)
@@ -302,7 +304,9 @@ class Sinks:
         if replaced is not None and replaced.can_become(destination):
             replaced.change(destination, receiver)
             return replaced
-        self._sinks[place] = sink = Sink(source, name, destination, receiver, self._rooms.news, self._ended, self._sent)
+        self._sinks[place] = sink = Sink(
+            source, name, destination, receiver, self._rooms.news, self._ended, self._sending
+        )
         if replaced is not None:
             await self._end(replaced)
         return sink
@@ -370,9 +374,9 @@ class Sinks:
         if self._session is not None:
             await self._session.close()
 
-    def _sent(self, sink: Sink, seq: int) -> None:
+    async def _sending(self, sink: Sink, seq: int) -> None:
         if sink.source.is_shared:
-            self.report_sent(sink.source.key[1], sink.name, seq)
+            await self.report(sink.source.key[1], sink.name, seq)
 
     def _ended(self, sink: Sink) -> None:
         """Forget a sink that has sent all captions of its session. At the stop of the server, `close` has them all."""
@@ -388,3 +392,7 @@ class Sinks:
     def _count(self, sink: Sink) -> None:
         self._n_sent += sink.outgoing.n_sent
         self._n_dropped += sink.outgoing.n_dropped
+
+
+async def _to_nobody(room: str, name: str, seq: int) -> None:
+    pass

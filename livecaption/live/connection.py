@@ -305,12 +305,18 @@ class Connection:
             self._note_key(self._session)
             return
         room = await self._rooms.enter(claim, private=command.options.private)
-        if not self._closing.is_set():  # it may be by now
-            self._check_limits(room.speaker)
-            self._session = self._rooms.open(
-                room, self, command, claim, self._slot, is_admitted=is_admitted, resumable=resumable
-            )
-            self._note_key(self._session)
+        if room.speaker is None:  # nobody's part at another server ends for a stream that is refused here
+            self._check_limits()
+            if not is_admitted:
+                self._sessions.check_admission()
+            self._sessions.check_open(command, int(is_admitted))
+        async with self._rooms.taken(room, claim, private=command.options.private):
+            if not self._closing.is_set():  # it may be by now
+                self._check_limits(room.speaker)
+                self._session = self._rooms.open(
+                    room, self, command, claim, self._slot, is_admitted=is_admitted, resumable=resumable
+                )
+                self._note_key(self._session)
 
     def _leave_lobby(self) -> None:
         """Ask for admission now.

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from livecaption.errors import Unavailable
+from livecaption.live.anywhere import ReadableSession
 from livecaption.live.mirror import MirroredSession
 from livecaption.live.registry import SessionRegistry
-from livecaption.live.session import LiveSession
 from livecaption.live.slots import RETRY_AFTER_S
 
 ELSEWHERE_S = 3.0
@@ -40,7 +40,7 @@ class CutOff:
         self.is_now = False
         self._left: frozenset[str] = frozenset()
         self._refuses_until_s = 0.0
-        self._readers: dict[asyncio.Timeout, Callable[[], LiveSession | MirroredSession | None]] = {}
+        self._readers: dict[asyncio.Timeout, Callable[[], ReadableSession | None]] = {}
 
     def note(self, is_now: bool) -> None:
         """Note that this server is cut off, or not any more."""
@@ -77,7 +77,7 @@ class CutOff:
         if is_elsewhere or self._sessions.known(session_id) is None:
             raise _refusal()
 
-    def check_reader(self, session: LiveSession | MirroredSession | None) -> None:
+    def check_reader(self, session: ReadableSession | None) -> None:
         """Check that this server may have captions of a session.
 
         Raises:
@@ -87,7 +87,7 @@ class CutOff:
             raise _refusal()
 
     @asynccontextmanager
-    async def reading(self, session_of: Callable[[], LiveSession | MirroredSession | None]) -> AsyncIterator[None]:
+    async def reading(self, session_of: Callable[[], ReadableSession | None]) -> AsyncIterator[None]:
         """Let a reader read in this block, which is left once the session of that time is left to other servers."""
         try:
             async with asyncio.timeout(None) as stay:
@@ -100,7 +100,7 @@ class CutOff:
             if not stay.expired():
                 raise
 
-    def _is_left(self, session: LiveSession | MirroredSession | None) -> bool:
+    def _is_left(self, session: ReadableSession | None) -> bool:
         if isinstance(session, MirroredSession):
             return self.is_now and not session.hub.is_here  # its captions do not get here
         return session is not None and session.id in self._left and not session.hub.has_publisher

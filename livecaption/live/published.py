@@ -7,6 +7,7 @@ nothing piles up for a slow one, and nobody waits for it.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from weakref import WeakSet
 
 from livecaption.captions.labels import Names
 from livecaption.events import Final
@@ -18,11 +19,19 @@ class News:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._others: WeakSet[News] = WeakSet()
 
     def notify(self) -> None:
         """Wake the readers that wait; one that comes next waits again."""
         self._event.set()
         self._event.clear()
+        for other in list(self._others):
+            other.notify()
+
+    def wake(self, other: "News") -> None:
+        """Wake also those who wait for the others, from now on: the readers of the room of a session elsewhere."""
+        if other is not self:
+            self._others.add(other)
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait for news. Return False if there are none for `timeout_s`."""

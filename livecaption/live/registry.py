@@ -164,6 +164,11 @@ class SessionRegistry:
             self._add(session, slot.pop_all())
         return session
 
+    def check_open(self, command: Open, n_held: int) -> None:
+        """Check that `open` would accept this, where it replaces no session of this server. It raises the same."""
+        self._opener.check(command)
+        self._slots.check_channels(command.options.n_channels_apart or 1, self.refused, n_held=n_held)
+
     def reopen(self, earlier: InterruptedSession, options: StreamOptions, news: News | None = None) -> LiveSession:
         """Go on with a session of another server: it waits for its publisher from now on.
 
@@ -267,12 +272,9 @@ class SessionRegistry:
                 del self._sessions[session_id]
 
     def find(self, session_id: str) -> LiveSession:
-        """Return the session of this name, open or just over.
-
-        Raises:
-            UnknownSession: there is none.
-        """
-        if (session := self.known(session_id)) is None:
+        """Return the session of this name, open or just over. If there is none, raise UnknownSession."""
+        session = self.known(session_id)
+        if session is None:
             raise UnknownSession("there is no such session, or it is forgotten")
         return session
 
@@ -297,21 +299,13 @@ class SessionRegistry:
             raise Unavailable("as many streams as this server takes are open", retry_after_s=RETRY_AFTER_S)
 
     def check_loaded(self) -> None:
-        """Check that a model is loaded, without which no stream can be judged.
-
-        Raises:
-            Unavailable: `loading`.
-        """
+        """Check that a model is loaded, without which no stream is judged. If not, raise Unavailable (`loading`)."""
         if self._pool.state is PoolState.LOADING:
             raise Unavailable("the model is loading", code="loading", retry_after_s=RETRY_AFTER_S)
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Hold one of the slots for a stream.
-
-        Raises:
-            Unavailable: there is none; see `check_admission`.
-        """
+        """Hold one of the slots for a stream. If there is none, raise Unavailable: see `check_admission`."""
         self.check_admission()
         self._slots.take()
         with self._slots.hold():

@@ -7,103 +7,23 @@ for all readers. A reader's cursor is a place in one part, and all parts behind 
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
 
-from livecaption.errors import StoreFailed, Unauthorized
+from livecaption.errors import InvalidMessage, StoreFailed, Unauthorized
 from livecaption.events import Room as RoomEvent
 from livecaption.events import RoomPart
+from livecaption.live.dialects.commands import RoomClaim
 from livecaption.live.event_log import Message, seq_in
-from livecaption.live.mirror import MirroredSession
 from livecaption.live.published import News, Published
+from livecaption.live.room_parts import KeptLog, Log, Part, ReadableSession
 from livecaption.live.room_state import RoomState, room_state
 from livecaption.live.session import LiveSession
-from livecaption.live.tokens import check_reader, is_token
+from livecaption.live.tokens import check_reader, is_token, reader_token, token_hash
 from livecaption.messages import encode
 from livecaption.store.rows import RoomRecord, SessionRecord, SessionState
-
-ReadableSession = LiveSession | MirroredSession
-
-
-@dataclass(eq=False)
-class Part:
-    """One session of a room.
-
-    Attributes:
-        number: later parts of the room have greater numbers.
-        duration_ms: the length of its captions or, if longer, of its audio; as far as it is known.
-        epoch: the epoch of its events, see `live.event_log`; once only the store has it, one that always stays.
-        end_seq: the number of its last event; until that is known, of its snapshot.
-        deleted: whether its transcript was deleted, so that it is not listed. Readers follow it as long as it runs.
-        snapshot: all its captions from the store, once they are read for a reader; None: there are none.
-    """
-
-    number: int
-    id: str
-    title: str
-    language: str | None
-    started_at_ms: int
-    duration_ms: int = 0
-    state: SessionState = SessionState.OPEN
-    deleted: bool = False
-    epoch: str = field(init=False)
-    end_seq: int = 0
-    snapshot: "asyncio.Future[Message | None] | None" = None
-
-    def __post_init__(self) -> None:
-        # A reader that has all of an ended room is recognized after any time, and does not read it again and again.
-        self.epoch = hashlib.sha256(self.id.encode()).hexdigest()[:8]
-
-    @classmethod
-    def of(cls, number: int, session: ReadableSession) -> Self:
-        """Return the part that this session is."""
-        about = session.about
-        title, deleted = session.hub.title, session.hub.forgotten
-        return cls(number, about.id, title, about.language, about.started_at_ms, deleted=deleted)
-
-    @classmethod
-    def stored(cls, number: int, record: SessionRecord) -> Self:
-        """Return the part that a stored session is."""
-        title, language = record.title, record.language
-        return cls(number, record.id, title, language, record.started_at_ms, record.duration_ms, record.state)
-
-    def note(self, session: ReadableSession) -> None:
-        """Note what is to be remembered when the session is forgotten."""
-        hub = session.hub
-        self.epoch = hub.epoch
-        self.duration_ms = max(self.duration_ms, hub.end_ms, session.received_ms)
-        self.state = SessionState.ENDED if hub.ended else SessionState.OPEN
-        if hub.ended:
-            self.end_seq = hub.last_seq
-
-
-class Log(Protocol):
-    """The events of one part."""
-
-    @property
-    def ended(self) -> bool:
-        """True if nothing more happens in the part."""
-
-    def read(self, seq: int | None) -> tuple[list[Message], int]:
-        """Return the messages for a reader at `seq` (None: before all), and where the reader is behind them."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptLog:
-    """The events of a part that is over: a snapshot, or nothing."""
-
-    snapshot: Message | None
-    end_seq: int
-    ended: bool = True
-
-    def read(self, seq: int | None) -> tuple[list[Message], int]:
-        """See `Log`."""
-        news = [] if self.snapshot is None or seq == self.end_seq else [self.snapshot]
-        return news, self.end_seq
 
 
 @dataclass
@@ -127,7 +47,8 @@ class Room:
         about: the room, as it is stored.
         parts: the parts of its present event so far, the oldest first.
         news: wakes its readers.
-        find: returns the session of this id, if it runs or ended a moment ago.
+        find: returns the session of this id, if it runs or ended a moment ago, here or elsewhere.
+        look_for: does the same, and asks the store where the session is not known here. Raises StoreFailed.
         load: reads the snapshot of a part from the store. Raises StoreFailed.
 
     Attributes:
@@ -141,16 +62,19 @@ class Room:
         parts: Sequence[Part],
         news: News,
         find: Callable[[str], ReadableSession | None],
+        look_for: Callable[[str], Awaitable[ReadableSession | None]],
         load: Callable[[Part], Awaitable[Message | None]],
     ) -> None:
         self.about = about
         self.parts = list(parts)
         self.news = news
         self._find = find
+        self._look_for = look_for
         self._load = load
         self._n_parts = len(parts)  # ever
         self._n_users = 0
         self._closed = False
+        self._moved = False
         self._announced: tuple[object, ...] = ()  # the announcement is right as long as this is
         self._announcement: RoomEvent
 
@@ -178,7 +102,13 @@ class Room:
     def speaker(self) -> LiveSession | None:
         """The session whose publisher speaks in the room, or may come back."""
         newest = self._find(self.parts[-1].id) if self.parts else None
-        return None if newest is None or isinstance(newest, MirroredSession) or not newest.takes_audio else newest
+        return newest if isinstance(newest, LiveSession) and newest.takes_audio else None
+
+    @property
+    def running(self) -> ReadableSession | None:
+        """The session of the newest part, if it runs, here or elsewhere."""
+        newest = self._find(self.parts[-1].id) if self.parts else None
+        return None if newest is None or newest.hub.ended else newest
 
     @property
     def is_idle(self) -> bool:
@@ -227,18 +157,25 @@ class Room:
         session = self._find(part.id)
         if session is not None:
             part.note(session)
-        elif part.state is SessionState.OPEN:  # the store has not written its end yet, or never will
-            part.state = SessionState.ENDED
-        return RoomPart(part.id, part.title, part.started_at_ms, part.duration_ms, part.state.value)
+        state = part.state
+        if session is None and state is SessionState.OPEN:  # the store has not written its end yet, or never will
+            state = SessionState.ENDED
+        return RoomPart(part.id, part.title, part.started_at_ms, part.duration_ms, state.value)
 
-    def check_publisher(self, secret: str) -> None:
-        """Check that this is the publisher secret of the room.
+    def check_claim(self, claim: RoomClaim, *, private: bool) -> None:
+        """Check that somebody has the publisher secret of the room, which is private if they need that.
 
         Raises:
             Unauthorized: `wrong_token`.
+            InvalidMessage: the room is not private as it should be.
         """
-        if not is_token(secret, self.about.publisher_token_hash):
+        if not is_token(claim.secret, self.about.publisher_token_hash):
             raise Unauthorized("this is not the secret of the room", code="wrong_token")
+        if private and not self.private:
+            raise InvalidMessage("this room is not private, which is fixed when a room is made")
+        reader_hash = token_hash(reader_token(claim.secret, self.about.name))
+        if self.private and self.about.reader_token_hash != reader_hash:  # the token of an earlier version
+            self.change(reader_token_hash=reader_hash)
 
     def check_reader(self, shown: str) -> None:
         """Check that a reader with this token, or with an empty one, may read along.
@@ -278,6 +215,26 @@ class Room:
         self._n_parts += 1
         self.news.notify()
 
+    def update(self, about: RoomRecord, records: Sequence[SessionRecord]) -> None:
+        """Let the room be as the store has it: another server may have changed it, or begun parts."""
+        if about.event > self.about.event:
+            self.parts = []
+        if about.event < self.about.event:
+            return  # the event that has begun here is on its way to the store
+        known = {part.id: part for part in self.parts}
+        for record in records:
+            if (part := known.get(record.id)) is None:
+                self.parts.append(Part.stored(self._n_parts, record))
+                self._n_parts += 1
+            elif self._find(record.id) is None:
+                part.state, part.duration_ms, part.title = record.state, record.duration_ms, record.title
+        for session_id in known.keys() - {record.id for record in records}:
+            if self._find(session_id) is None:
+                known[session_id].deleted = True
+        self.about = about
+        self._announced = ()
+        self.news.notify()
+
     def remove(self, session_id: str) -> None:
         """Remove a part that was deleted. One that runs is not listed any more, and is removed at its end."""
         for part in self.parts:
@@ -306,13 +263,35 @@ class Room:
         self._closed = True
         self.news.notify()
 
+    async def find_parts(self) -> None:
+        """Find the parts that run in other servers, and follow them from now on.
+
+        Raises:
+            StoreFailed: the store cannot be read.
+        """
+        for part in list(self.parts):
+            await self._found(part)
+
+    async def _found(self, part: Part) -> ReadableSession | None:
+        session = self._find(part.id)
+        if session is None and part.state is not SessionState.ENDED:
+            session = await self._look_for(part.id)
+        if session is not None:
+            session.hub.news.wake(self.news)
+        return session
+
+    def move_on(self) -> None:
+        """End the feeds of all readers after the parts that run here, because the next one is in another process."""
+        self._moved = True
+        self.news.notify()
+
     # Reading
 
     async def subscribe(self, cursor: str, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
         """Give the messages for a reader at this cursor (empty or unknown: at the beginning), until the room has ended.
 
-        The feed ends early if the server stops, and waits if the store cannot be read. An empty list: nothing happened
-        for `heartbeat_s`. The room must be `used` meanwhile.
+        The feed ends early if the server stops, or the room goes on elsewhere. It waits if the store cannot be read. An
+        empty list: nothing happened for `heartbeat_s`. The room must be `used` meanwhile.
         """
         part, seq = self._place(cursor)
         announced = self.announcement()
@@ -320,6 +299,8 @@ class Room:
         log: Log | None = None
         while True:
             if part is not None:
+                if isinstance(log, KeptLog) and self._runs(part):
+                    log, seq = None, None  # its publisher has come back after the death of a server
                 try:
                     log = log or await self._log(part)  # once: a deleted part is forgotten while it is read
                 except StoreFailed:
@@ -336,11 +317,13 @@ class Room:
                 announced = self.announcement()
                 yield [RoomMessage(0, announced, "")]
                 continue
+            if log is not None and log.closed and not log.ended:
+                return  # the reader comes back, and finds the part where it goes on
             part_is_over = log is None or log.ended
             following = self._part_after(part) if part_is_over else None
             if following is not None:
                 part, seq, log = following, None, None
-            elif self._closed or (part_is_over and announced.state == RoomState.ENDED.value):
+            elif self._closed or (part_is_over and (self._moved or announced.state == RoomState.ENDED.value)):
                 return
             elif not await self.news.wait(heartbeat_s):
                 yield []
@@ -371,8 +354,13 @@ class Room:
         return True
 
     def _place(self, cursor: str) -> tuple[Part | None, int | None]:
-        """Return the part and the number of a cursor. None: it is before the first part."""
+        """Return the part and the number of a cursor. None: it is before the first part.
+
+        The id of a part is a cursor before it.
+        """
         for part in self.parts:
+            if cursor == part.id:
+                return part, None
             session = self._find(part.id)
             seq = seq_in(cursor, part.epoch if session is None else session.hub.epoch)
             if seq is not None:
@@ -384,7 +372,7 @@ class Room:
         return next((each for each in self.parts if each.number > number), None)
 
     async def _log(self, part: Part) -> Published | KeptLog:
-        session = self._find(part.id)
+        session = await self._found(part)
         if session is not None:
             if session.hub.ended:
                 part.note(session)

@@ -1,39 +1,36 @@
 """All rooms in use: look-up, who may speak in them, and their parts.
 
 A room is in memory while a part of it runs or anybody reads it; else it is in the store alone. Without a store it stays
-in memory. A session without a room is a room of its own, in which no other part follows.
+in memory. A session without a room is a room of its own, in which no other part follows. Where servers share the store,
+a room is taken there before anybody speaks in it here: see `room_ownership`.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-from livecaption.errors import InvalidMessage, Unavailable, UnknownSession, WrongState
-from livecaption.events import Final, Snapshot
+from livecaption.errors import StoreFailed, Unavailable, UnknownSession, WrongState
 from livecaption.live.anywhere import Anywhere
 from livecaption.live.dialects.commands import Finish, Open, RoomClaim
-from livecaption.live.event_log import Message, SnapshotMessage, listed
 from livecaption.live.opener import RoomOfSession
 from livecaption.live.peer import Peer
 from livecaption.live.published import News
 from livecaption.live.registry import SessionRegistry
-from livecaption.live.room import Part, Room
+from livecaption.live.room import Room
+from livecaption.live.room_ownership import RoomOwnership, key_of
+from livecaption.live.room_parts import Part
 from livecaption.live.room_state import is_name
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
+from livecaption.live.stored_rooms import NO_SECRET, is_own, stored_room, stored_snapshot
 from livecaption.live.tokens import reader_token, token_hash
-from livecaption.messages import encode_final
 from livecaption.pipeline.options import StreamOptions
 from livecaption.store.rows import InterruptedSession, RoomRecord, SessionRecord
-from livecaption.store.store import MAX_UNUSED_ROOMS, Store, oldest_waiting_ms, written
+from livecaption.store.store import MAX_UNUSED_ROOMS, RoomWish, Store, oldest_waiting_ms, written
 
-NO_SECRET = ""
-"""The hash that no secret has: nobody can speak in the own room of a session."""
-NO_READER = ""
-"""The hash that no token has: a private session that is over is for the operator alone."""
 FULL_RETRY_AFTER_S = 3600.0
 """Time after which a client may prepare a room again. A place is free when one of the rooms that wait is used or ended,
 or has waited too long. Nobody knows when that is; it is hardly within minutes."""
@@ -46,19 +43,28 @@ class Rooms:
         sessions: opens and finds sessions.
         store: None: nothing is kept.
         anywhere: finds the sessions of other servers, each of which is a room of its own too.
+        resume_window_s: how long a part waits for its publisher.
 
     Attributes:
         news: wakes sinks that wait for a room to be made, or for a part of it to begin.
-        changed: called with the name of a room in which a part begins here, or that was changed here.
-        is_elsewhere: returns whether somebody speaks in the room of this name in another process of the server.
+        changed: called with the name of a room in which a part begins or goes on here, or that was changed here.
+        is_elsewhere: returns whether somebody speaks in the room of this name in another process of the server. It is
+            asked where nothing is kept.
     """
 
-    def __init__(self, sessions: SessionRegistry, store: Store | None, anywhere: Anywhere) -> None:
+    def __init__(
+        self, sessions: SessionRegistry, store: Store | None, anywhere: Anywhere, resume_window_s: float
+    ) -> None:
         self._sessions = sessions
         self._anywhere = anywhere
         self._store = store
-        self._rooms: dict[str, Room] = {}  # by `_key`, or by the id of a session of its own; the oldest first
+        self._window_ms = round(resume_window_s * 1000)
+        self._ownership = RoomOwnership(store, self.speaker_in, self._replace)
+        if store is not None:
+            store.share_rooms(self._ownership.give, self._note_changed)
+        self._rooms: dict[str, Room] = {}  # by `key_of`, or by the id of a session of its own; the oldest first
         self.news = News()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self.changed: Callable[[str], None] = lambda _: None
         self.is_elsewhere: Callable[[str], Awaitable[bool]] = _nowhere
@@ -91,11 +97,11 @@ class Rooms:
         Raises:
             Unauthorized: `wrong_token`.
             InvalidMessage: the room exists, and is not private as it should be.
-            WrongState: `room_taken`: somebody speaks in it in another process.
+            WrongState: `room_taken`: somebody speaks in it in another process, and nothing is kept.
             Unavailable: as many rooms wait for their first part as the server keeps.
             StoreFailed: the store cannot be read.
         """
-        if await self.is_elsewhere(claim.name):
+        if self._store is None and await self.is_elsewhere(claim.name):
             raise WrongState(
                 "somebody speaks in this room, at another process: name it in the address (?room=)", code="room_taken"
             )
@@ -104,18 +110,53 @@ class Rooms:
         if room is None and is_full:
             raise Unavailable("too many rooms wait for their first part", retry_after_s=FULL_RETRY_AFTER_S)
         room = room or self._make(claim, private=private)
-        room.check_publisher(claim.secret)
-        if private and not room.private:
-            raise InvalidMessage("this room is not private, which is fixed when a room is made")
-        reader_hash = token_hash(reader_token(claim.secret, room.about.name))
-        if room.private and room.about.reader_token_hash != reader_hash:  # the token of an earlier version
-            room.change(reader_token_hash=reader_hash)
+        room.check_claim(claim, private=private)
         return room
 
     def speaker_in(self, name: str) -> LiveSession | None:
         """Return the session whose publisher speaks in the room of this name, or None."""
-        room = self._rooms.get(_key(name))  # where somebody speaks it is in memory
+        room = self._rooms.get(key_of(name))  # where somebody speaks it is in memory
         return None if room is None else room.speaker
+
+    @asynccontextmanager
+    async def taken(self, room: Room, claim: RoomClaim, *, private: bool) -> AsyncIterator[None]:
+        """Have a room that was entered in this server while a part is opened. See `RoomOwnership.taken`.
+
+        The part of a publisher at another server ends only with `take_over`, and that of the same publisher always.
+
+        Raises:
+            WrongState, Unavailable, StoreFailed: see `RoomOwnership.taken`.
+            Unauthorized, InvalidMessage: see `enter`.
+        """
+        former_hash = token_hash(claim.former) if claim.former else ""
+        wish = RoomWish(room.about.name, claim.take_over, former_hash, window_ms=self._window_ms)
+        async with self._taken(room, wish):
+            room.check_claim(claim, private=private)  # somebody else may have made it meanwhile
+            yield
+
+    @asynccontextmanager
+    async def going_on(self, record: SessionRecord) -> AsyncIterator[None]:
+        """Have the room of a session in this server while it is taken over from another one.
+
+        Raises:
+            WrongState, Unavailable, StoreFailed: see `RoomOwnership.taken`.
+        """
+        room = None if record.room is None else await self._known(record.room)
+        if room is None:
+            yield
+            return
+        wish = RoomWish(room.about.name, resumed=record.id, window_ms=self._window_ms)
+        async with self._taken(room, wish):
+            yield
+
+    @asynccontextmanager
+    async def _taken(self, room: Room, wish: RoomWish) -> AsyncIterator[None]:
+        self._rooms.setdefault(_key_of(room.about), room)
+        with room.used():
+            async with self._ownership.taken(room.about, wish) as stored:
+                if stored is not None:
+                    await self._update(room, stored)
+                yield
 
     def open(
         self,
@@ -145,8 +186,7 @@ class Rooms:
             connection, command, slot, is_admitted=is_admitted, resumable=resumable, room=own, replaced=speaker
         )
         if speaker is not None:
-            self._reopen_in_store(speaker)
-            speaker.end_audio(Ending("replaced"))
+            self._replace(speaker)
         room.add(session)
         return session
 
@@ -158,6 +198,8 @@ class Rooms:
         """
         room = None if earlier.record.room is None else await self._known(earlier.record.room)
         session = self._sessions.reopen(earlier, options, None if room is None else room.news)
+        if room is not None:
+            self.changed(room.about.name)
         self.news.notify()
         return session
 
@@ -181,7 +223,7 @@ class Rooms:
 
     def end(self, session: LiveSession) -> None:
         """End the room of this session, if it has one and this is its newest part."""
-        room = self._rooms.get(_key(session.about.room or ""))
+        room = self._rooms.get(key_of(session.about.room or ""))
         if room is not None and [part.id for part in room.parts[-1:]] == [session.id]:
             room.change(ended_at_ms=_now_ms())
             self._write(room)
@@ -206,14 +248,42 @@ class Rooms:
 
     def has(self, name: str) -> bool:
         """Return True if somebody speaks in the room of this name here, or it is nowhere else."""
-        return self.speaker_in(name) is not None or (self._store is None and _key(name) in self._rooms)
+        return self.speaker_in(name) is not None or (self._store is None and key_of(name) in self._rooms)
 
     def let_go(self, name: str) -> None:
-        """End the feeds of readers of a room that another process has changed or has now, and forget what it was."""
-        room = self._rooms.get(_key(name))
-        if room is not None and room.speaker is None:
-            del self._rooms[_key(name)]
-            room.close()
+        """Forget a room that another process has changed, or has now. Its readers come back, and are handed over."""
+        room = self._rooms.get(key_of(name))
+        if room is None:
+            return
+        if room.speaker is None:
+            del self._rooms[key_of(name)]
+            room.move_on()
+        elif self._store is not None:
+            self._note_changed(name)
+
+    def _note_changed(self, name: str) -> None:
+        """Read a room again that another server has changed; empty: all that are here."""
+        for room in [*self._rooms.values()] if not name else filter(None, [self._rooms.get(key_of(name))]):
+            if not is_own(room.about):
+                task = asyncio.ensure_future(self._refresh(room))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _refresh(self, room: Room) -> None:
+        assert self._store is not None
+        with room.used(), suppress(StoreFailed):
+            stored = await self._store.room(room.about.name)
+            if stored is not None:
+                await self._update(room, stored)
+
+    async def _update(self, room: Room, stored: RoomRecord) -> None:
+        """Let a room be what the store has of it. If its event has ended, the part that runs here ends."""
+        assert self._store is not None
+        room.update(stored, await self._store.parts(stored))
+        await room.find_parts()
+        if stored.ended_at_ms is not None and (speaker := room.speaker) is not None:
+            self._reopen_in_store(speaker)
+            speaker.execute(Finish())
 
     def close(self) -> None:
         """End the feeds of all readers, because the server stops."""
@@ -231,7 +301,7 @@ class Rooms:
         """
         self._drop_idle()
         room = self._rooms.get(name)
-        if room is not None and not _is_own(room.about):
+        if room is not None and not is_own(room.about):
             return room
         session = await self._anywhere.look_for(name)
         if (room := self._rooms.get(name)) is not None:
@@ -239,18 +309,19 @@ class Rooms:
         if session is not None:
             about = RoomRecord(name, session.hub.title, NO_SECRET, session.tokens.reader_hash, 0, ended_at_ms=0)
             return self._add(about, [Part.of(0, session)], session.hub.news)
-        room = self._rooms.get(_key(name))
+        room = self._rooms.get(key_of(name))
         if self._store is None or not is_name(name) or (room is not None and room.about.name == name):
             return room
-        found = await _stored(self._store, name)
-        room = self._rooms.get(_key(name) if found is None else _key_of(found[0]))
+        found = await stored_room(self._store, name)
+        room = self._rooms.get(key_of(name) if found is None else _key_of(found[0]))
         if found is None or room is not None:  # it was in memory, or another request came first
             return room
         about, records = found
-        return self._add(about, [Part.stored(number, record) for number, record in enumerate(records)], News())
+        read = self._room(about, [Part.stored(number, record) for number, record in enumerate(records)], News())
+        await read.find_parts()
+        return self._rooms.setdefault(_key_of(about), read)
 
     async def _n_waiting(self) -> int:
-        """Return the number of rooms that wait for their first part."""
         oldest_ms = oldest_waiting_ms()
         if self._store is not None:
             return await self._store.n_waiting_rooms(oldest_ms)
@@ -260,6 +331,10 @@ class Rooms:
         """Make a room, which is kept once it is prepared or a part begins."""
         reader_hash = token_hash(reader_token(claim.secret, claim.name)) if private else None
         return self._room(RoomRecord(claim.name, "", token_hash(claim.secret), reader_hash, _now_ms()), [], News())
+
+    def _replace(self, speaker: LiveSession) -> None:
+        self._reopen_in_store(speaker)
+        speaker.end_audio(Ending("replaced"))
 
     def _begin_part(self, room: Room) -> int:
         if not room.goes_on:
@@ -271,7 +346,7 @@ class Rooms:
 
     def _keep(self, room: Room) -> None:
         """Keep a room that was made. Without a store the oldest goes that neither waits for its first part nor runs."""
-        key = _key(room.about.name)
+        key = key_of(room.about.name)
         if self._store is None and key not in self._rooms and len(self._rooms) >= MAX_UNUSED_ROOMS:
             oldest_ms = oldest_waiting_ms()
             over = (name for name, other in self._rooms.items() if other.is_idle and not other.about.waits(oldest_ms))
@@ -285,8 +360,8 @@ class Rooms:
         return room
 
     def _room(self, about: RoomRecord, parts: list[Part], news: News) -> Room:
-        find = self._anywhere.known if _is_own(about) else self._sessions.known
-        room = Room(about, parts, news, find, self._load)
+        load = partial(stored_snapshot, self._store)
+        room = Room(about, parts, news, self._anywhere.known, self._anywhere.look_for, load)
         if self._closed:
             room.close()
         return room
@@ -295,7 +370,7 @@ class Rooms:
         """Forget what the store has, or nobody can return to."""
         idle = [name for name, room in self._rooms.items() if room.is_idle]
         for name in idle:
-            if self._store is not None or _is_own(self._rooms[name].about):
+            if self._store is not None or is_own(self._rooms[name].about):
                 del self._rooms[name]
 
     def _write(self, room: Room) -> None:
@@ -307,61 +382,13 @@ class Rooms:
         if self._store is not None:
             self._store.reopen(session.id)
 
-    async def _load(self, part: Part) -> Message | None:
-        if self._store is None:
-            return None
-        record = await self._store.session(part.id)
-        if record is None:
-            return None
-        finals = await self._store.finals(part.id)
-        return await asyncio.to_thread(_snapshot, part, record.names, finals)
-
 
 async def _nowhere(name: str) -> bool:
     return False
 
 
-def _key(name: str) -> str:
-    """Return the name without case, which does not count."""
-    return name.lower()
-
-
-def _is_own(about: RoomRecord) -> bool:
-    """Return True for the own room of a session without a room."""
-    return about.publisher_token_hash == NO_SECRET
-
-
 def _key_of(about: RoomRecord) -> str:
-    return about.name if _is_own(about) else _key(about.name)
-
-
-async def _stored(store: Store, name: str) -> tuple[RoomRecord, list[SessionRecord]] | None:
-    session = await store.session(name)
-    if session is not None:
-        reader_hash = NO_READER if session.private else None
-        return RoomRecord(name, session.title, NO_SECRET, reader_hash, 0, ended_at_ms=0), [session]
-    room = await store.room(name)
-    return None if room is None else (room, await store.parts(room))
-
-
-def _snapshot(part: Part, names: Mapping[int, str], stored: Iterable[Final]) -> Message | None:
-    """Return all captions of a part that is over, encoded; None: there are none."""
-    finals = [final for final in stored if final.text]
-    if not finals:
-        return None
-    encoded = tuple(encode_final(replace(final, words=None)) for final in finals)
-    tracks = dict.fromkeys(text.language for final in finals for text in final.translations or ())
-    snapshot = Snapshot(
-        part.title,
-        part.language,
-        (),
-        None,
-        part.epoch,
-        session=part.id,
-        tracks=tuple(tracks) or None,
-        names=listed(names),
-    )
-    return SnapshotMessage(part.end_seq, snapshot, part.epoch, encoded_finals=encoded)
+    return about.name if is_own(about) else key_of(about.name)
 
 
 def _now_ms() -> int:

@@ -167,6 +167,22 @@ class Slots:
             former: the session with slots that is replaced. It gives them up, unless this method raises.
 
         Raises:
+            InvalidMessage, Unavailable: see `check_channels`.
+        """
+        n_more = self.check_channels(n_channels, refused, n_held=n_held, former=former)
+        if n_more:
+            self.take(n_more, former)
+        if former is not None:
+            self.free(former)
+        for _ in range(n_channels - n_held):
+            slot.enter_context(self.hold())
+
+    def check_channels(
+        self, n_channels: int, refused: Counter[str], *, n_held: int = 1, former: str | None = None
+    ) -> int:
+        """Check that there is a slot for each channel; see `add_channels`. Return the number of others to be taken.
+
+        Raises:
             InvalidMessage: `unsupported_channels`: there will never be enough.
             Unavailable: there are not enough now.
         """
@@ -178,13 +194,12 @@ class Slots:
         n_own = n_held + (0 if former is None else self._held[former].n)
         n_more = n_channels - n_own
         is_alone = self._max_streams is None and len(self) == n_own
-        if n_more > 0 and not is_alone and not self.take(n_more, former):
+        if n_more <= 0 or is_alone:
+            return 0
+        if self.to_take(n_more, former) is None:
             n_free = n_own + max(0, self.limit.n - len(self))
             message = f"{n_channels} channels apart take as many streams; this server has room for {n_free} now"
             refusal = Unavailable(message, retry_after_s=RETRY_AFTER_S)
             refused[refusal.code] += 1
             raise refusal
-        if former is not None:
-            self.free(former)
-        for _ in range(n_channels - n_held):
-            slot.enter_context(self.hold())
+        return n_more

@@ -1,6 +1,6 @@
 """Sessions that move from one server to another, which share a store.
 
-publisher resumes here ─> its token is right ─> the store takes the session from the server that had it
+publisher resumes here ─> its token is right ─> the store takes its room, and the session from the server that had it
   ─> the session waits for its publisher, as after the death of a server ─> resume
 another server wants a session ─> written so far, given up ─> its connection is closed, without `end`
 the store finds that a session has moved on ─> the same, and nothing more is written or sent
@@ -11,7 +11,7 @@ import logging
 import time
 from weakref import WeakValueDictionary
 
-from livecaption.errors import InvalidMessage, StoreFailed, Unavailable
+from livecaption.errors import InvalidMessage, StoreFailed, Unavailable, WrongState
 from livecaption.live.anywhere import Anywhere
 from livecaption.live.cut_off import CutOff
 from livecaption.live.dialects.commands import Reattach
@@ -71,7 +71,11 @@ class Takeover:
             StoreFailed: the store cannot be read.
         """
         for session in await self._store.interrupted():
-            await self._go_on(session)
+            try:
+                async with self._rooms.going_on(session.record):
+                    await self._go_on(session)
+            except (WrongState, Unavailable):  # somebody else speaks in its room by now
+                self._store.give_up(session.record.id)
 
     async def fetch(self, asked: Reattach) -> None:
         """Take over the session that a client resumes, if another server has it.
@@ -79,7 +83,7 @@ class Takeover:
         Raises:
             Unauthorized: `wrong_token`.
             Unavailable: yet another server was faster, or the store cannot be read or changed now, or this server is
-                cut off from it.
+                cut off from it, or somebody else speaks in its room, so that it is about to end.
         """
         self._cut_off.check_publisher(asked.session)
         lock = self._locks.setdefault(asked.session, asyncio.Lock())
@@ -87,7 +91,7 @@ class Takeover:
             if self._sessions.known(asked.session) is None:
                 try:
                     await self._take(asked)
-                except StoreFailed as error:
+                except (StoreFailed, WrongState) as error:
                     raise Unavailable(error.message, code=error.code, retry_after_s=RETRY_AFTER_S) from None
 
     async def _take(self, asked: Reattach) -> None:
@@ -95,9 +99,13 @@ class Takeover:
         if found is None:
             return
         SessionTokens(found.resume_token_hash, found.reader_token_hash).check_publisher(asked.token)
-        session = await self._store.take(SessionId(asked.session))
-        if session is not None and await self._go_on(session):
-            logger.info("session=%s is taken over", logged_id(session.record.id))
+        record = await self._store.session(asked.session)
+        if record is None:
+            return
+        async with self._rooms.going_on(record):
+            session = await self._store.take(SessionId(asked.session))
+            if session is not None and await self._go_on(session):
+                logger.info("session=%s is taken over", logged_id(session.record.id))
 
     async def _go_on(self, session: InterruptedSession) -> bool:
         """Let a session wait for its publisher. Return False if it has waited too long, or cannot go on here."""

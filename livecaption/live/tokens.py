@@ -63,6 +63,10 @@ class SessionTokens:
         """Return True if this is the publisher's token."""
         return is_token(shown, self._resume_hash)
 
+    def has_publisher_hash(self, shown_hash: str) -> bool:
+        """Return True if this is the hash of the publisher's token, which another server was shown."""
+        return hmac.compare_digest(shown_hash, self._resume_hash)
+
     def check_publisher(self, shown: str) -> None:
         """Check that this is the publisher's token.
 

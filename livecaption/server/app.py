@@ -3,27 +3,23 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from livecaption.config import Config, is_on_this_machine
 from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery.sinks import Sinks
-from livecaption.errors import LivecaptionError, UpgradeRequired
 from livecaption.live.anywhere import Anywhere
-from livecaption.live.connection import Connection
 from livecaption.live.cut_off import CutOff
-from livecaption.live.dialects.dialect import Dialect, Route
+from livecaption.live.dialects.dialect import Route
 from livecaption.live.lobby import Lobby
 from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.takeover import Takeover
-from livecaption.live.websocket import WebSocket
 from livecaption.recordings.admission import Recordings
 from livecaption.scheduling.config import SchedulerConfig
 from livecaption.server import (
@@ -34,6 +30,7 @@ from livecaption.server import (
     descriptors,
     http,
     links,
+    publishers,
     readers,
     rooms,
     sinks,
@@ -43,11 +40,9 @@ from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
 from livecaption.server.elsewhere import (
-    given_to_one_with_room,
-    given_to_owner,
-    gone,
     learn_numbers,
     siblings_of,
+    siblings_open,
     to_the_owner,
 )
 from livecaption.server.exports import EXPORTS, Exports
@@ -56,14 +51,10 @@ from livecaption.server.growing import GROWING, GrowingTranscripts
 from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
-from livecaption.server.protocols import AT_OWN_PORT, handlers_of, refusals_in_shape, restorer, routes_of
+from livecaption.server.protocols import handlers_of, refusals_in_shape, restorer, routes_of
 from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
 from livecaption.store.opening import store_of
 from livecaption.workers.pool import WorkerPool
-
-READ_MARGIN_BYTES = 64 * 1024
-"""aiohttp resets the connection at a larger message, and the close code mostly does not arrive. Messages slightly above
-the dialect's own limit are therefore read, and refused with an error that arrives."""
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +109,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     )
     keys = app[KEYS] = Keys(config.server)
     anywhere = Anywhere(sessions, store, hold_s)
-    known_rooms = Rooms(sessions, store, anywhere)
+    known_rooms = Rooms(sessions, store, anywhere, hold_s)
     attached = Sinks(known_rooms, destinations, shared=config.server.process is not None)
     cut_off = CutOff(sessions)
     restore = restorer(routes)
@@ -166,7 +157,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_interrupted_sessions)
-    app.cleanup_ctx.append(_siblings)
+    app.cleanup_ctx.append(siblings_open)
     app.cleanup_ctx.append(_sinks)
     app.cleanup_ctx.append(_watch_loop)
     app.cleanup_ctx.append(_watch_keys)
@@ -180,7 +171,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
 def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractRouteDef]:
     # No HEAD: it would run the handler to the end of a session.
     sockets = [route for route in routes if route.path != "/"]
-    streams = [web.get(route.path, partial(stream, route=route), allow_head=False) for route in sockets]
+    streams = [web.get(route.path, partial(publishers.stream, route=route), allow_head=False) for route in sockets]
     api = [
         *sorted([*streams, *handlers_of(config.spoken_protocols)], key=attrgetter("path")),
         web.get("/v1/rooms/{room}", rooms.room),
@@ -221,96 +212,13 @@ def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractR
         *cors.shared(api),
         # Without a token, pages of other origins would have what is for the operator by being allowed.
         *(cors.shared(operators) if config.needs_key else operators),
-        web.get("/", partial(root, routes=routes)),
+        web.get("/", partial(publishers.root, routes=routes)),
         web.get(http.WATCH, readers.watch_page),
         web.get("/watch/{room}/", readers.watch_page_below),
         web.get("/sessions", http.sessions_page),
         web.get("/stats", http.stats_page),
         web.static("/static", http.STATIC),
     ]
-
-
-async def root(request: web.Request, routes: Sequence[Route]) -> web.StreamResponse:
-    """`GET /`: the publisher's page, or the WebSocket of a client that has no other address."""
-    route = AT_OWN_PORT.get(_own_port(request)) or next((route for route in routes if route.path == "/"), None)
-    if route is None or request.method != hdrs.METH_GET or not _is_websocket(request):
-        return await http.page(request)
-    return await stream(request, route)
-
-
-def _own_port(request: web.Request) -> str:
-    """Return the protocol of the port that the client has connected to; empty: it is not the port of one."""
-    name = request.transport and request.transport.get_extra_info("sockname")
-    return request.app[OWN_PORTS].get(name[1], "") if isinstance(name, tuple) else ""
-
-
-def _is_websocket(request: web.Request) -> bool:
-    return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
-
-
-async def stream(request: web.Request, route: Route) -> web.StreamResponse:
-    """`GET` of a route, such as `/v1/stream`: a publisher's WebSocket. A refusal is a response before the upgrade."""
-    services = request.app[SERVICES]
-    handshake = auth.handshake(request)
-    try:
-        auth.check_origin(request, services.config.server)
-        key = auth.check_access(request, route.shown_keys(handshake))
-        dialect = route.accept(handshake, services.config.endpointing)
-        if await given_to_owner(request, dialect.claimed or dialect.claimed_room):
-            return gone()
-        account = await request.app[KEYS].account_of(key)
-        services.cut_off.check_publisher(dialect.claimed)
-        claimed = _claimed_session(services, dialect)
-        if claimed is not None:
-            services.sessions.check_loaded()
-        else:
-            if account is not None:
-                account.check(datetime.now(UTC))
-            await services.sessions.find_room()
-            if route.admits_late:
-                services.lobby.check()
-            else:
-                services.sessions.check_admission()
-    except LivecaptionError as error:
-        if await given_to_one_with_room(request, error):
-            return gone()
-        services.sessions.refused[error.code] += 1
-        http.log_refusal(request, error)
-        return http.answer(route.refusal(error, handshake.id))
-    if not _is_websocket(request):
-        return http.answer(route.refusal(UpgradeRequired("a stream is a WebSocket"), handshake.id))
-    with ExitStack() as slot:
-        if claimed is None:
-            waits = services.lobby.waiting() if route.admits_late else services.sessions.admitted()
-            slot.enter_context(waits)
-        limits = dialect.limits
-        max_read_bytes = max(limits.max_text_bytes, limits.max_binary_bytes) + READ_MARGIN_BYTES
-        offered = [name for name in route.subprotocols if name in handshake.subprotocols]
-        headers = route.headers(handshake)
-        socket = WebSocket(request, max_read_bytes, services.config.live.socket, offered, headers)
-        await socket.open()
-        await Connection(
-            socket,
-            dialect,
-            services.sessions,
-            services.rooms,
-            services.takeover,
-            slot,
-            claimed,
-            account,
-            may_idle=route.may_idle,
-            admits_late=route.admits_late,
-        ).run()
-        return socket.response
-
-
-def _claimed_session(services: Services, dialect: Dialect) -> str | None:
-    """Return the session that the client is about to resume, or that speaks in its room. None: there is none.
-
-    It has a slot, even on a full server: the client gets it by resuming or by taking over.
-    """
-    session = services.sessions.known(dialect.claimed) or services.rooms.speaker_in(dialect.claimed_room)
-    return None if session is None else session.id
 
 
 async def drain(app: web.Application) -> None:
@@ -320,9 +228,9 @@ async def drain(app: web.Application) -> None:
     """
     services = app[SERVICES]
     await asyncio.gather(services.sessions.drain(), services.recordings.drain())
-    if services.siblings is not None:
-        await services.siblings.handover.relays.ended(services.config.server.drain_timeout_s)
     services.rooms.close()
+    if services.siblings is not None:
+        await services.siblings.handover.finish(services.config.server.drain_timeout_s)
 
 
 async def _look_up_own_names(app: web.Application) -> None:
@@ -335,20 +243,9 @@ async def _look_up_own_names(app: web.Application) -> None:
 async def _sinks(app: web.Application) -> AsyncIterator[None]:
     """Attach sinks once interrupted sessions are there, so that their earlier captions are not sent again."""
     await app[SERVICES].sinks.start()
-    if app[SERVICES].siblings is not None:
-        await learn_numbers(app[SERVICES])
+    await learn_numbers(app[SERVICES])
     yield
     await app[SERVICES].sinks.close()
-
-
-async def _siblings(app: web.Application) -> AsyncIterator[None]:
-    siblings = app[SERVICES].siblings
-    if siblings is None:
-        yield
-        return
-    await siblings.open()
-    yield
-    await siblings.close()
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:

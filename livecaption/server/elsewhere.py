@@ -6,7 +6,7 @@ over: see `handover`. Where that process does not answer, this one takes the ses
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from datetime import UTC, datetime
@@ -34,8 +34,8 @@ LOOK_INTERVAL_S = 0.1
 N_LOOKS = 100
 """Looks for the process that has a session. By then the next process has started, or the publisher is back. More:
 readers of a process that hangs wait for longer. Fewer: on a busy machine some are refused for no reason."""
-SENT = "sent"
-"""The message that a sink of the settings has used a number: the room, the name of the sink, and the number."""
+SENDING = "sending"
+"""The message that a sink of the settings uses a number: the room, the name of the sink, and the number."""
 NUMBERS = "numbers"
 """The question for all such numbers."""
 USES = "uses"
@@ -64,6 +64,9 @@ def siblings_of(
             if number != siblings.number
         ]
 
+    async def report(room: str, name: str, seq: int) -> None:
+        await siblings.report(SENDING, json.dumps((room, name, seq)))
+
     def note_wrong(about: str) -> None:
         n, _, address = about.partition(" ")
         keys.note_wrong(address, int(n))
@@ -78,24 +81,34 @@ def siblings_of(
             CHANGED: rooms.let_go,
             USES: lambda _: {sha256: astuple(use) for sha256, use in keys.accounts.uses(datetime.now(UTC)).items()},
             WRONG: note_wrong,
-            SENT: lambda about: sinks.note_sent(*json.loads(about)),
+            SENDING: lambda about: sinks.note_used(*json.loads(about)),
             NUMBERS: lambda _: sinks.numbers,
         },
     )
     rooms.changed = partial(siblings.tell, CHANGED)
     rooms.is_elsewhere = is_elsewhere
     keys.uses_elsewhere = uses_elsewhere
-    sinks.report_sent = lambda *sent: siblings.tell(SENT, json.dumps(sent))
+    sinks.report = report
     keys.report_wrong = lambda address, n: siblings.tell(WRONG, f"{n} {address}")
     return siblings
 
 
+async def siblings_open(app: web.Application) -> AsyncIterator[None]:
+    """Answer the other processes from the start of the application to its end, if there are any."""
+    siblings = app[SERVICES].siblings
+    if siblings is None:
+        yield
+        return
+    await siblings.open()
+    yield
+    await siblings.close()
+
+
 async def learn_numbers(services: Services) -> None:
-    """Let the sinks of the settings go on with the numbers that other processes have used."""
-    assert services.siblings is not None  # the caller has checked
-    for numbers in (await services.siblings.ask(NUMBERS)).values():
+    """Let the sinks of the settings go on with the numbers that other processes have used, if there are any."""
+    for numbers in (await services.siblings.ask(NUMBERS)).values() if services.siblings else ():
         for room, name, seq in numbers:
-            services.sinks.note_sent(room, name, seq)
+            services.sinks.note_used(room, name, seq)
 
 
 def takes_streams(services: Services) -> bool:

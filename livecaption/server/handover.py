@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from livecaption.server.config import Place
-from livecaption.server.relay import Relays
+from livecaption.server.relay import FAREWELL_S, Relays
 
 HANDED = "X-Livecaption-Handed-Over"
 """The header of a request that came from other processes: their numbers. It is not handed over to them again."""
@@ -38,7 +38,7 @@ class Handover:
         self._directory = Path(place.directory)
         self._number, self._numbers = place.number, range(1, place.n + 1)
         self._socket: socket.socket | None = None
-        self.relays = Relays()
+        self._relays = Relays()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, server: web.Server) -> None:
@@ -60,6 +60,15 @@ class Handover:
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
+
+    async def finish(self, within_s: float) -> None:
+        """Close what is left of connections here, then wait until this process relays none.
+
+        Another process may send its last captions by a relay. Two that relay to each other do not wait for each other.
+        """
+        if self._socket is not None:
+            await self._server.shutdown(FAREWELL_S)
+        await self._relays.ended(within_s)
 
     async def give(self, request: web.Request, number: int) -> bool:
         """Give the connection of a request to a process, if it can be given. Return False if nobody has taken it.
@@ -87,7 +96,7 @@ class Handover:
         with theirs:
             is_taken = self._send(number, relayed, as_it_came, theirs.fileno())
         if is_taken:
-            self.relays.begin(request.protocol, ours)
+            self._relays.begin(request.protocol, ours)
         else:
             ours.close()
         return is_taken

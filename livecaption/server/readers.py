@@ -40,6 +40,9 @@ WEBSOCKET_HEARTBEAT_S = 60.0
 """Time in s after which the feed of a session's WebSocket wakes up. Nothing is sent then, because the socket itself
 detects a lost reader by pings."""
 
+RETRY = b"retry: 500\n"
+"""The time in ms after which a browser comes back to a stream that has ended: the room goes on in another process, or
+the next server does. Their own times are 3 to 5 s. Shorter: more requests while there is no server."""
 MAX_DRAWN = 64
 """QR codes that are cached, of at most 30 KB each."""
 
@@ -164,12 +167,14 @@ async def _stream_events(
     )
     await response.prepare(request)
     send_timeout_s = request.app[SERVICES].config.live.socket.send_timeout_s
+    retry = RETRY
     async with request.app[SERVICES].cut_off.reading(session_of), aclosing(messages_of) as feed:
         async for messages in feed:
             if not _may_read(request, key):
                 break
-            if not await sent(request, response.write(_server_sent(messages)), send_timeout_s):
+            if not await sent(request, response.write(retry + _server_sent(messages)), send_timeout_s):
                 break
+            retry = b""
             messages.clear()  # free the memory: a snapshot has megabytes, and the next event may come much later
     return response
 

@@ -74,7 +74,7 @@ class Relays:
         task.add_done_callback(self._tasks.discard)
 
     async def ended(self, within_s: float) -> None:
-        """Wait until no connection is relayed, for a while: another process may send its last captions by them."""
+        """Wait until no connection is relayed, for a while. Those that are left are closed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s + FAREWELL_S):
                 await asyncio.gather(*self._tasks)

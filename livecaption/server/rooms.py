@@ -14,7 +14,8 @@ from livecaption.events import Final
 from livecaption.ipc import logs
 from livecaption.live.dialects.commands import RoomClaim
 from livecaption.live.dialects.native import title_of
-from livecaption.live.room import Part, Room
+from livecaption.live.room import Room
+from livecaption.live.room_parts import Part
 from livecaption.live.room_state import RoomState, check_name, check_secret
 from livecaption.live.tokens import reader_token
 from livecaption.messages import plain

@@ -44,7 +44,7 @@ class Siblings:
         self.handover = Handover(place)
         self._directory = Path(place.directory)
         self._answers = answers
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Answer the others from now on."""
@@ -83,13 +83,16 @@ class Siblings:
         found = await self.ask(question, about) if others else {}
         return next((number for number, answer in found.items() if answer and number in others), None)
 
-    def tell(self, question: str, about: str) -> None:
-        """Ask the others without waiting for what they answer."""
-        for number in self.numbers:
-            if number != self.number:
-                task = asyncio.ensure_future(self._ask(number, question, about))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+    async def report(self, message: str, about: str) -> None:
+        """Send a message to the others, and wait until they have it, or do not answer in time."""
+        others = [number for number in self.numbers if number != self.number]
+        await asyncio.gather(*(self._ask(number, message, about) for number in others))
+
+    def tell(self, message: str, about: str) -> None:
+        """Send a message to the others without waiting for them."""
+        task = asyncio.ensure_future(self.report(message, about))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _ask(self, number: int, question: str, about: str) -> Any:
         with suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError, RuntimeError):  # closed

@@ -1,16 +1,20 @@
-"""Ask another process of the same server for a session. Each has a Unix socket, whose name is its id in the store."""
+"""Ask another process of the same server for a session or room. Each has a Unix socket, whose name is its id."""
 
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+
+from livecaption.store.room_claims import Outcome
+from livecaption.store.store import RoomWish
 
 MAX_BYTES = 1024
 ASK_S = 0.3
-"""Time in s in which another process gives up a session that is asked for. Longer: a publisher waits longer where that
-process hangs. Shorter: a busy process loses what it has not stored yet, and the publisher sends it again."""
-WANTED, RELEASED = "wanted", "released"
+"""Time in s in which another process gives up a session or room that is asked for. Longer: publishers wait longer where
+that process hangs. Shorter: a busy process loses what it has not stored yet, and the publisher sends it again."""
+WANTED, WANTED_ROOM = "wanted", "wanted-room"
+NONE = "-"
+"""A value that is empty."""
 
 
 class Neighbours:
@@ -20,13 +24,21 @@ class Neighbours:
         directory: where the processes have their sockets.
         owner: the id of this one.
         asked: called with a session that another process wants to have, and the id of that process.
+        asked_for_room: the same for a room.
     """
 
-    def __init__(self, directory: Path, owner: str, asked: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        owner: str,
+        asked: Callable[[str, str], None],
+        asked_for_room: Callable[[RoomWish, str], None],
+    ) -> None:
         self._directory = directory
         self._owner = owner
         self._asked = asked
-        self._released: dict[str, asyncio.Event] = {}
+        self._asked_for_room = asked_for_room
+        self._awaited: dict[str, asyncio.Future[Outcome]] = {}  # by session or room
 
     def open(self) -> None:
         """Listen.
@@ -46,23 +58,38 @@ class Neighbours:
 
     async def ask_for(self, session_id: str, owner: str) -> None:
         """Ask a process to give up a session, and wait until it has, for at most `ASK_S`, unless it is gone."""
-        released = self._released[session_id] = asyncio.Event()
-        try:
-            if self._send(WANTED, session_id, owner):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(ASK_S):
-                        await released.wait()
-        finally:
-            del self._released[session_id]
+        await self._ask(session_id, owner, WANTED, session_id, self._owner)
+
+    async def ask_for_room(self, wish: RoomWish, owner: str) -> Outcome:
+        """Ask a process to give up a room, and wait for its answer, for at most `ASK_S`, unless it is gone."""
+        shown = (str(int(wish.take_over)), wish.former_hash or NONE, wish.resumed or NONE)
+        return await self._ask(f"room {wish.room}", owner, WANTED_ROOM, wish.room, self._owner, *shown)
 
     def note_released(self, session_id: str, asker: str) -> None:
-        """Answer the process that has asked for it that it can have the session."""
-        self._send(RELEASED, session_id, asker)
+        """Outcome the process that has asked for it that it can have the session."""
+        self._send(asker, Outcome.RELEASED.value, session_id)
 
-    def _send(self, what: str, session_id: str, owner: str) -> bool:
+    def answer_for_room(self, name: str, asker: str, outcome: Outcome) -> None:
+        """Outcome the process that has asked for a room."""
+        self._send(asker, outcome.value, "room", name)
+
+    async def _ask(self, about: str, owner: str, *words: str) -> Outcome:
+        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._awaited[about] = answered
+        try:
+            if not self._send(owner, *words):
+                return Outcome.DEAD
+            async with asyncio.timeout(ASK_S):
+                return await answered
+        except TimeoutError:
+            return Outcome.SILENT
+        finally:
+            del self._awaited[about]
+
+    def _send(self, owner: str, *words: str) -> bool:
         """Send without waiting. Return False if the process is gone, or reads nothing."""
         try:
-            self._socket.sendto(f"{what} {session_id} {self._owner}".encode(), str(self._directory / owner))
+            self._socket.sendto(" ".join(words).encode(), str(self._directory / owner))
         except OSError:
             return False
         return True
@@ -75,5 +102,9 @@ class Neighbours:
         match received.split():
             case [what, session_id, by] if what == WANTED:
                 self._asked(session_id, by)
-            case [what, session_id, _] if what == RELEASED and session_id in self._released:
-                self._released[session_id].set()
+            case [what, name, by, take_over, *shown] if what == WANTED_ROOM:
+                former_hash, resumed = ("" if each == NONE else each for each in shown)
+                self._asked_for_room(RoomWish(name, take_over == "1", former_hash, resumed), by)
+            case [outcome, *about] if answered := self._awaited.get(" ".join(about)):
+                if not answered.done():
+                    answered.set_result(Outcome(outcome))

@@ -1,13 +1,61 @@
-"""Change which of several processes has a session, in one file of SQLite that they share. Pure.
+"""Change which of several processes has a session or a room, in one file of SQLite that they share. Pure.
 
-Each time that another process gets a session, its generation grows.
+Each time that another process gets a session or room, its generation grows.
 """
 
+from dataclasses import astuple
+
 from livecaption.recognition import SessionId
-from livecaption.store.rows import Statement
+from livecaption.store import rows
+from livecaption.store.rows import RoomRecord, Statement
 
 INTERRUPT = "UPDATE resumption SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)"
 """Note that sessions pass on. The time is that at which they were interrupted first."""
+
+
+PARTS_IN_THE_WAY = (
+    "SELECT session.number, id, resume_token_hash FROM session LEFT JOIN resumption ON session = session.number "
+    "WHERE room = :room AND state <> 'ended' AND owner IS NOT :owner "
+    "AND (owner = :former OR interrupted_at_ms >= :oldest_ms)"
+)
+"""The parts of a room whose publishers speak at its former owner, or may come back after the death of a process."""
+HELD_ROOM = (
+    f"SELECT number, owner, generation, {rows.ROOM_COLUMNS} FROM room WHERE name = ? COLLATE NOCASE "
+    "ORDER BY name = ? DESC LIMIT 1"
+)
+
+
+def make_room(room: RoomRecord) -> Statement:
+    """Write a room, unless there is one of this name."""
+    return (
+        f"INSERT INTO room ({rows.ROOM_COLUMNS}) SELECT ?, ?, ?, ?, ?, ?, ? "
+        "WHERE NOT EXISTS (SELECT 1 FROM room WHERE name = ? COLLATE NOCASE)",
+        (*astuple(room), room.name),
+    )
+
+
+def take_room(number: int, owner: str) -> Statement:
+    """Let a process have a room."""
+    return (
+        "UPDATE room SET owner = ?, generation = generation + (owner IS NOT ?) WHERE number = ?",
+        (owner, owner, number),
+    )
+
+
+def release_room(name: str, owner: str) -> Statement:
+    """Note that a process has given a room up."""
+    return (
+        "UPDATE room SET owner = NULL, generation = generation + 1 WHERE name = ? AND owner = ?",
+        (name, owner),
+    )
+
+
+def end_part(number: int) -> list[Statement]:
+    """End a part of a process that is dead, or hangs. What that one still writes of it changes nothing."""
+    return [
+        ("UPDATE session SET owner = NULL, state = 'ended' WHERE number = ?", (number,)),
+        ("DELETE FROM resumption WHERE session = ?", (number,)),
+    ]
 
 
 def release(session_id: SessionId, owner: str, now_ms: int) -> list[Statement]:

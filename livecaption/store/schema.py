@@ -155,6 +155,11 @@ MIGRATIONS = (
     ALTER TABLE session ADD COLUMN owner TEXT;
     CREATE INDEX session_owner ON session (owner) WHERE owner IS NOT NULL;
     """,
+    # 13: the process that has the room, or NULL, and the number of those that had it before.
+    """
+    ALTER TABLE room ADD COLUMN owner TEXT;
+    ALTER TABLE room ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

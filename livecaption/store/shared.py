@@ -1,7 +1,7 @@
 """The store in one SQLite file that the processes of one server share. Their parent has the lock: see `keeper`.
 
-Each session has an owner, the process that has it. Before each transaction the owners are compared, so what a process
-writes of a session that has moved on changes nothing, and the process lets the session go.
+Each session and each room has an owner, the process that has it. Before each transaction the owners of sessions are
+compared, so what a process writes of a session that has moved on changes nothing, and the process lets it go.
 """
 
 import time
@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from livecaption.errors import StoreUnusable, Unavailable
 from livecaption.recognition import SessionId
-from livecaption.store import owners, rows
+from livecaption.store import owners, room_claims, rows
 from livecaption.store.config import Sharing, StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.held import MAX_HOLD_S, ignore
 from livecaption.store.neighbours import Neighbours
-from livecaption.store.rows import InterruptedSession, NewSession, Resumption, Statement
-from livecaption.store.store import RETRY_S, TAKEN_RETRY_AFTER_S
+from livecaption.store.room_claims import Holder, Outcome, may_end
+from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionState, Statement
+from livecaption.store.store import RETRY_S, TAKEN_RETRY_AFTER_S, RoomWish
 from livecaption.store.transcripts import TranscriptStore
 
 BUSY_TIMEOUT_S = 2.0
@@ -40,7 +41,7 @@ class _Database(Database):
     Args:
         owner: the process.
         lost: called before the transaction is over with a session that it does not have any more, and whether another
-            process has it.
+            process has it or has ended it.
     """
 
     def __init__(self, path: Path, owner: str, lost: Callable[[SessionId, bool], None]) -> None:
@@ -51,13 +52,14 @@ class _Database(Database):
     def allowed(self, statements: Sequence[Any]) -> Sequence[Statement]:
         ids = {entry.session_id for entry in statements if isinstance(entry, _Entry)}
         found = {
-            session_id: self.execute("SELECT owner FROM session WHERE id = ?", (session_id,)).fetchone()
+            session_id: self.execute("SELECT owner, state FROM session WHERE id = ?", (session_id,)).fetchone()
             for session_id in ids
         }
         # One that is not there begins in this transaction, or was deleted.
         lost = {session_id for session_id, row in found.items() if row is not None and row[0] != self._owner}
         for session_id in lost:
-            self._lost(session_id, found[session_id][0] is not None)
+            owner, state = found[session_id]
+            self._lost(session_id, owner is not None or state == SessionState.ENDED.value)
         return [
             (entry.sql, entry.values) if isinstance(entry, _Entry) else entry
             for entry in statements
@@ -74,10 +76,11 @@ class SharedTranscripts(TranscriptStore):
         super().__init__(config, max_hold_s=max_hold_s, retry_s=retry_s)
         self._owner = sharing.owner
         self._expires = sharing.expires
-        self._neighbours = Neighbours(Path(sharing.directory), sharing.owner, self._note_asked)
+        self._neighbours = Neighbours(Path(sharing.directory), sharing.owner, self._note_asked, self._note_room_asked)
         self._askers: dict[str, str] = {}  # the processes that want to have some of them
         self._on_asked: Callable[[SessionId], None] = lambda _: None
         self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
+        self._on_room_asked: Callable[[RoomWish], bool] = lambda _: True
 
     async def open(self) -> None:
         try:
@@ -155,9 +158,64 @@ class SharedTranscripts(TranscriptStore):
     async def interrupted(self) -> list[InterruptedSession]:
         return await self._read(lambda database: database.interrupted(self._owner))
 
+    # Rooms of other processes
+
+    def share_rooms(self, asked: Callable[[RoomWish], bool], changed: Callable[[str], None]) -> None:
+        self._on_room_asked = asked  # `changed` is for those of another server: see `server.elsewhere`
+
+    async def take_room(self, room: RoomRecord, wish: RoomWish) -> RoomRecord | None:
+        return await room_claims.take(
+            partial(self._claim_room, room, wish), partial(self._neighbours.ask_for_room, wish)
+        )
+
+    async def _claim_room(
+        self, room: RoomRecord, wish: RoomWish, former: Holder[str] | None
+    ) -> RoomRecord | Holder[str] | None:
+        """See `room_claims.take`."""
+        found: RoomRecord | Holder[str] | None = None
+
+        def claim(database: Database) -> Iterator[bool]:
+            nonlocal found
+            with database.transaction():
+                found = _claimed(database, room, wish, self._owner, former)
+            yield True
+
+        await self._do(claim)
+        return found
+
+    def _note_room_asked(self, wish: RoomWish, by: str) -> None:
+        answer = partial(self._neighbours.answer_for_room, wish.room, by)
+        if self._on_room_asked(wish):
+            self._submit([owners.release_room(wish.room, self._owner)], partial(answer, Outcome.RELEASED))
+        else:
+            answer(Outcome.REFUSED)
+
     def _note_asked(self, session_id: str, by: str) -> None:
         self._askers[session_id] = by
         self._on_asked(SessionId(session_id))
+
+
+def _claimed(
+    database: Database, room: RoomRecord, wish: RoomWish, owner: str, former: Holder[str] | None
+) -> RoomRecord | Holder[str] | None:
+    """Let a process have a room, if it may. Use it in a transaction; see `room_claims.take`."""
+    database.execute(*owners.make_room(room))
+    number, its_owner, generation, *columns = database.execute(owners.HELD_ROOM, (room.name, room.name)).fetchone()
+    outcome = None
+    if its_owner not in (None, owner):
+        if former is None or (former.owner, former.generation) != (its_owner, generation):
+            return Holder(its_owner, generation)
+        outcome = former.outcome
+    values = {"room": number, "owner": owner, "former": its_owner, "oldest_ms": _now_ms() - wish.window_ms}
+    in_the_way = database.execute(owners.PARTS_IN_THE_WAY, values).fetchall()
+    if not may_end(wish, {session_id: token_hash for _, session_id, token_hash in in_the_way}, outcome):
+        return None
+    for part, session_id, _ in in_the_way:
+        if session_id != wish.resumed:
+            for statement in owners.end_part(part):
+                database.execute(*statement)
+    database.execute(*owners.take_room(number, owner))
+    return RoomRecord(*columns)
 
 
 def _now_ms() -> int:

@@ -67,6 +67,25 @@ class StoreFigures:
     early: int
 
 
+@dataclass(frozen=True, slots=True)
+class RoomWish:
+    """A publisher who is to speak in a room shows this.
+
+    Attributes:
+        room: its name.
+        take_over: whether the part of another publisher is to end.
+        former_hash: hash of the resume token of this publisher's last session, which may still run; empty: none.
+        resumed: id of the part that it goes on with; empty: it begins one.
+        window_ms: how long a part whose server is dead waits for its publisher.
+    """
+
+    room: str
+    take_over: bool = False
+    former_hash: str = ""
+    resumed: str = ""
+    window_ms: int = 0
+
+
 class Store(Protocol):
     """The store of the running event loop, between `open` and `close`. Nothing here blocks the loop."""
 
@@ -198,6 +217,24 @@ class Store(Protocol):
 
     def release(self, session_id: SessionId) -> None:
         """Give a session up after all that was written of it, so that another server can have it."""
+
+    def share_rooms(self, asked: Callable[[RoomWish], bool], changed: Callable[[str], None]) -> None:
+        """Call `asked` with a room that another server wants to have. It returns whether that server may have it.
+
+        Call `changed` with the name of a room that another server has changed; empty: any may have changed.
+        """
+
+    async def take_room(self, room: RoomRecord, wish: RoomWish) -> RoomRecord | None:
+        """Let this server have a room, before somebody speaks in it here. A new room is written.
+
+        Returns:
+            The room as it is stored; None: no other server could have changed it.
+
+        Raises:
+            WrongState: `room_taken`: somebody speaks in it elsewhere, and is not to be replaced.
+            Unavailable: another server was faster.
+            StoreFailed: the store cannot be read or changed now.
+        """
 
     # Reading. Each raises StoreFailed if the store cannot be read.
 

@@ -42,6 +42,7 @@ from livecaption.store.store import (
     EXPIRY_INTERVAL_S,
     MAX_UNUSED_ROOMS,
     RETRY_S,
+    RoomWish,
     StoreFigures,
     oldest_waiting_ms,
 )
@@ -176,7 +177,7 @@ class TranscriptStore:
         else:
             self._held.let_go(written)
 
-    # One server has the file, so there are no others that could want its sessions or have some.
+    # One server has the file, so there are no others that could want its sessions and rooms, or have some.
 
     is_shared = False
 
@@ -200,6 +201,12 @@ class TranscriptStore:
         pass
 
     async def resumption(self, session_id: str) -> Resumption | None:
+        return None
+
+    def share_rooms(self, asked: Callable[[RoomWish], bool], changed: Callable[[str], None]) -> None:
+        pass
+
+    async def take_room(self, room: RoomRecord, wish: RoomWish) -> RoomRecord | None:
         return None
 
     async def _do(self, chore: Chore) -> bool:

@@ -141,6 +141,24 @@ async def test_a_reader_is_shown_why_there_is_nothing_to_read(scripted_server: S
         await expect_lines(page, [await publisher.say()])
 
 
+@pytest.mark.parametrize(("code", "state"), [("too_many_readers", "Waiting for a place"), ("cut_off", "Reconnecting")])
+async def test_a_reader_who_is_refused_is_shown_whether_there_are_too_many(
+    scripted_server: Server, open_page: OpenPage, code: str, state: str
+) -> None:
+    """The refusals are made up."""
+    async with speaking(scripted_server) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url))
+        await page.route(
+            "**/events*",
+            lambda route: route.fulfill(status=503, content_type="application/json", body=f'{{"code": "{code}"}}'),
+        )
+        await page.route_web_socket("**/watch*", lambda socket: socket.close())
+        await page.reload()
+        await expect_state(page, state)
+        await page.unroute_all()
+        await expect_lines(page, [await publisher.say(900)])
+
+
 async def test_a_secret_that_is_badly_encoded_is_a_wrong_one(scripted_server: Server, open_page: OpenPage) -> None:
     async with speaking(scripted_server, private=True) as publisher:
         link = publisher.page_of(scripted_server.url).partition("#")[0]

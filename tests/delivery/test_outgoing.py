@@ -167,6 +167,15 @@ def test_a_text_that_may_have_arrived_keeps_its_number_also_if_another_process_h
     assert sink.next(1) == Numbered(1, text("a"))
 
 
+def test_a_number_is_used_from_when_its_text_is_sent() -> None:
+    sink = outgoing("a", seq=3)
+    assert sink.newest_seq == 2
+    sink.next(0)
+    assert sink.newest_seq == 3
+    sink.accepted()
+    assert sink.newest_seq == 3
+
+
 def test_a_sink_that_begins_again_goes_on_behind_its_own_numbers_and_those_of_the_receiver() -> None:
     for at_receiver, expected in ((1, 2), (8, 8)):
         sink = outgoing("a")

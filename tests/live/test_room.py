@@ -14,7 +14,8 @@ from livecaption.events import Room as RoomEvent
 from livecaption.live.event_log import Message, SnapshotMessage
 from livecaption.live.hub import Hub
 from livecaption.live.published import News
-from livecaption.live.room import Part, Room
+from livecaption.live.room import Room
+from livecaption.live.room_parts import Part
 from livecaption.live.room_state import ENDED_AFTER_MS, RoomState
 from livecaption.store.rows import NewSession, RoomRecord, SessionState
 from tests.support.eventually import eventually
@@ -54,7 +55,10 @@ class Event:
     def __post_init__(self) -> None:
         self.news = News()
         about = RoomRecord("pycon", "PyCon", "hash", None, NOW_MS)
-        self.room = Room(about, [], self.news, self.sessions.get, self.load)
+        self.room = Room(about, [], self.news, self.sessions.get, self.look_for, self.load)
+
+    async def look_for(self, _: str) -> None:
+        """There are no other servers."""
 
     async def load(self, part: Part) -> Message | None:
         self.n_loads += 1

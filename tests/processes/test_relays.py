@@ -6,7 +6,7 @@ import os
 import signal
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -106,6 +106,23 @@ async def test_a_new_stream_is_accepted_while_another_process_has_room(pem: Path
             await eventually(lambda: all(publisher.close_code for publisher in publishers))
         for publisher in publishers:
             publisher.check_complete()
+        await assert_clean_end(server)
+
+
+async def test_processes_that_relay_to_each_other_do_not_wait_for_each_other_to_stop(pem: Path) -> None:
+    async with serving_tls(pem) as server:
+        await server.ready()
+        async with AsyncExitStack() as stack:
+            for number in (1, 2):
+                talking, reading = [
+                    await stack.enter_async_context(client_of(at, server, trusting(pem))) for at in (number, 3 - number)
+                ]
+                publisher = await publishing(talking)
+                session = (await publisher.received("ready"))["session"]
+                async with reading.get(f"v1/sessions/{session}/qr.svg") as answer:  # its connection stays open
+                    assert answer.status == 200
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=4) == 0  # the time for the drain is 7 s
         await assert_clean_end(server)
 
 

@@ -102,7 +102,7 @@ async def test_parts_in_several_processes_have_one_sink_whose_numbers_go_on(tmp_
 
 
 async def test_a_sink_goes_on_in_another_process_when_its_own_is_killed(tmp_path: Path) -> None:
-    """Nothing is sent twice. Captions that the killed process had not sent yet are missing, as those of a server."""
+    """Captions that the killed process had not sent yet are missing, and lines of the open utterance may come again."""
     events: list[StreamEvent] = []
     settings = replace(SETTINGS, room=RoomEntry(ROOM["name"], ROOM["secret"]))
     async with several(tmp_path) as (server, receiver):
@@ -112,10 +112,11 @@ async def test_a_sink_goes_on_in_another_process_when_its_own_is_killed(tmp_path
         os.kill(pids(server)[await process_of_stream(url)], signal.SIGKILL)
         async with asyncio.timeout(60):
             await talking
-        rest = " ".join(final.text for final in finals_of(events))
-        await eventually(lambda: rest.endswith(sent_to(receiver).split()[-1]))
-    assert sorted(receiver.accepted) == list(range(1, len(receiver.accepted) + 1))
-    assert len(receiver.accepted) > 2
-    for text in receiver.texts:
-        _, found, rest = rest.partition(words_of(text))
-        assert found, (text, receiver.texts, events)
+        finals = [final.text for final in finals_of(events)]
+        await eventually(lambda: finals[-1].endswith(words_of(receiver.texts[-1])))
+    # The killed process may have reported one number that it did not use any more. None has two texts.
+    assert len(receiver.accepted) >= max(receiver.accepted) - 1
+    assert len({(query["seq"], body) for query, body in receiver.posts}) == len(receiver.accepted) > 2
+    at = 0
+    for text in map(words_of, receiver.texts):  # in their order
+        at = next(number for number in range(at, len(finals)) if text in finals[number])

@@ -11,13 +11,14 @@ import pytest_asyncio
 from tests.ray.conftest import Cluster
 from tests.ray.servers import FarServer, check_finals, far_server, stop_all
 from tests.support.eventually import eventually
-from tests.support.processes import TIMEOUT_FACTOR, ProcessEnd
+from tests.support.processes import ProcessEnd
 from tests.support.streaming import speaking
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 N_KILLS = 1
-GONE_WITHIN_S = 0.25
+GONE_WITHIN_S = 3.0
+"""Less than it takes without beats. On a machine with room the actor is gone after 0.05 s: docs/remote-gpus.md."""
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -34,7 +35,7 @@ async def test_the_actor_of_a_killed_server_is_gone(cluster: Cluster) -> None:
                 await server.process.exited(within_s=5.0)
                 ended_s = await actor.wait(5.0)
                 print(f"gone after {1000 * (ended_s - server.process.ended_s):.0f} ms")
-                assert ended_s - server.process.ended_s <= GONE_WITHIN_S * TIMEOUT_FACTOR
+                assert ended_s - server.process.ended_s <= GONE_WITHIN_S
 
 
 async def test_an_actor_that_is_cut_off_ends_itself_and_another_worker_makes_the_finals(cluster: Cluster) -> None:
@@ -48,7 +49,9 @@ async def test_an_actor_that_is_cut_off_ends_itself_and_another_worker_makes_the
                 if cluster.far:
                     cluster.far.unplug()
                 else:
-                    os.kill(server.process.worker_pids[0], signal.SIGSTOP)
+                    number = (await server.process.logged(r"worker (\d+) is ready: .* on ray"))[1]
+                    driver = await server.process.logged(rf"worker {number} started \(pid (\d+)\)")
+                    os.kill(int(driver[1]), signal.SIGSTOP)
                 ended_s = await actor.wait(6.0)
                 print(f"gone after {ended_s - cut_s:.1f} s")
                 assert ended_s - cut_s > 3.5

@@ -466,7 +466,7 @@ def test_a_burst_is_accepted_up_to_about_what_is_accepted_after_a_while(curve: C
     assert Waits.quantile(server.waits.finals, 0.95) < 1.0
 
 
-@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("factor", spread([2, 4], 1))
 @pytest.mark.parametrize(
     ("curve", "sizes", "n_workers", "n_streams"),
     [(GPU, SIZES_ON_GPU, 1, 2), (FLAT, SIZES_ON_CPU, 2, 1)],

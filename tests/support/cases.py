@@ -23,7 +23,7 @@ def spread(cases: Iterable[Case], n_quick: int) -> list[Case]:
 def for_each(names: str | tuple[str, ...], cases: Iterable[Any]) -> Callable[[Test], Test]:
     """Call a test with each of the values, as `pytest.mark.parametrize` does, but as one test.
 
-    A test takes pytest 4 ms with `-n 2`, and most of these compute for microseconds. The first failure ends the test,
+    A test takes pytest 2 ms with `-n 2`, and most of these compute for microseconds. The first failure ends the test,
     with a note of its values. Fixtures are the same for all values.
     """
 

@@ -1,8 +1,10 @@
 """A publisher and readers of a room, over real sockets."""
 
+import asyncio
+import json
 from typing import Any
 
-from aiohttp import ClientWebSocketResponse
+from aiohttp import ClientError, ClientWebSocketResponse, WSCloseCode, WSMsgType
 
 from tests.support.serving import PAUSE, SPEECH, Client, read_event, read_to_the_close, read_until
 
@@ -67,7 +69,23 @@ class RoomReader:
 
     async def next(self) -> dict[str, Any]:
         """Take the next event."""
-        event = await read_event(self.socket)
+        return self._take(await read_event(self.socket))
+
+    async def run(self) -> None:
+        """Read until the room has ended. Come back, like a page, when a server goes on elsewhere, or is dead."""
+        close_code = None
+        while close_code != WSCloseCode.OK:
+            try:
+                await self.connect()
+            except ClientError:
+                await asyncio.sleep(0.05)  # nobody answers at the moment
+                continue
+            while (message := await self.socket.receive(timeout=60)).type is WSMsgType.TEXT:
+                self._take(json.loads(message.data))
+            close_code = self.socket.close_code
+            assert close_code in (WSCloseCode.OK, WSCloseCode.SERVICE_RESTART, WSCloseCode.ABNORMAL_CLOSURE)
+
+    def _take(self, event: dict[str, Any]) -> dict[str, Any]:
         if event["type"] == "room":
             assert "seq" not in event
             self.states.append(event["state"])

@@ -1,8 +1,14 @@
 """Name what servers with one database send each other, and where. Pure."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
+
+from livecaption.store.room_claims import Outcome
+from livecaption.store.store import RoomWish
+
+ROOMS = "livecaption_rooms"
+"""The channel on which all servers listen for rooms that have changed; see `changed_room`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +30,42 @@ class Released:
     session_id: str
 
 
-def encode(message: Wanted | Released) -> str:
-    if isinstance(message, Wanted):
-        return json.dumps({"wanted": message.session_id, "by": message.by.hex})
-    return json.dumps({"released": message.session_id})
+@dataclass(frozen=True, slots=True)
+class WantedRoom:
+    """Another server wants to have a room of this one, for what a publisher has shown there.
+
+    Attributes:
+        by: the id of that server.
+    """
+
+    wish: RoomWish
+    by: UUID
 
 
-def decode(payload: str) -> Wanted | Released | None:
+@dataclass(frozen=True, slots=True)
+class RoomAnswer:
+    """Another server has given up a room that this one wants, or has not."""
+
+    room: str
+    outcome: Outcome
+
+
+Message = Wanted | Released | WantedRoom | RoomAnswer
+
+
+def encode(message: Message) -> str:
+    match message:
+        case Wanted(session_id, by):
+            return json.dumps({"wanted": session_id, "by": by.hex})
+        case Released(session_id):
+            return json.dumps({"released": session_id})
+        case WantedRoom(wish, by):
+            return json.dumps({"wanted_room": asdict(wish), "by": by.hex})
+        case RoomAnswer(room, outcome):
+            return json.dumps({"room": room, "outcome": outcome.value})
+
+
+def decode(payload: str) -> Message | None:
     """Return a message; None: it is none of ours, or of a later version."""
     try:
         match json.loads(payload):
@@ -38,9 +73,18 @@ def decode(payload: str) -> Wanted | Released | None:
                 return Wanted(session_id, UUID(by))
             case {"released": str(session_id)}:
                 return Released(session_id)
-    except ValueError:
+            case {"wanted_room": dict(wish), "by": str(by)}:
+                return WantedRoom(RoomWish(**wish), UUID(by))
+            case {"room": str(room), "outcome": str(outcome)}:
+                return RoomAnswer(room, Outcome(outcome))
+    except (ValueError, TypeError):
         pass
     return None
+
+
+def changed_room(name: str, server: UUID) -> str:
+    """Return the message of a server that has changed a room."""
+    return f"{server.hex} {name}"
 
 
 def key(server: UUID) -> int:

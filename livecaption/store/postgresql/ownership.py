@@ -12,7 +12,7 @@ from uuid import UUID
 from livecaption.errors import StoreFailed
 from livecaption.store.postgresql import schema
 from livecaption.store.postgresql.messages import key
-from livecaption.store.postgresql.statements import NOW_MS
+from livecaption.store.postgresql.statements import IS_ELSEWHERE, NOW_MS
 from livecaption.store.schema import APPLICATION_ID
 
 _LATER = "it was written by a later version of livecaption"
@@ -74,13 +74,22 @@ async def check_version(connection: Any) -> None:
 
 async def dead_servers(connection: Any) -> set[UUID]:
     """Return the servers that have sessions, and no lock any more."""
+    keys = await _held_keys(connection)
+    owners = await connection.fetch("SELECT DISTINCT owner FROM session WHERE owner IS NOT NULL")
+    return {owner for (owner,) in owners if key(owner) not in keys}
+
+
+async def is_dead(connection: Any, server: UUID) -> bool:
+    """Return whether a server has no lock any more."""
+    return key(server) not in await _held_keys(connection)
+
+
+async def _held_keys(connection: Any) -> set[int]:
     held = await connection.fetch(
         "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    keys = {number for (number,) in held}
-    owners = await connection.fetch("SELECT DISTINCT owner FROM session WHERE owner IS NOT NULL")
-    return {owner for (owner,) in owners if key(owner) not in keys}
+    return {number for (number,) in held}
 
 
 async def n_others(connection: Any, server: UUID) -> int:
@@ -128,10 +137,10 @@ async def moved_on(connection: Any, generations: Mapping[str, int]) -> list[tupl
     """Return those of a server's sessions that it does not have any more.
 
     `generations`: those of its sessions in this server. With each one it returns that, and whether its publisher has
-    gone along.
+    gone along, or another server has ended it.
     """
     found = await connection.fetch(
-        "SELECT id, mine.generation, state = 'open' FROM session "
+        f"SELECT id, mine.generation, {IS_ELSEWHERE} FROM session "
         "JOIN unnest($1::text[], $2::bigint[]) AS mine (id, generation) USING (id) "
         "WHERE session.generation <> mine.generation",
         list(generations),

@@ -6,14 +6,26 @@ the server ends: at once with its process, and within seconds with its machine (
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
 from livecaption.store.postgresql import ownership
 from livecaption.store.postgresql.connecting import FAILURES, connect, is_down
-from livecaption.store.postgresql.messages import Released, Wanted, channel, decode, encode, key
+from livecaption.store.postgresql.messages import (
+    ROOMS,
+    Message,
+    Released,
+    RoomAnswer,
+    Wanted,
+    WantedRoom,
+    channel,
+    decode,
+    encode,
+    key,
+)
 from livecaption.store.postgresql.reach import Reach
+from livecaption.store.room_claims import Outcome
+from livecaption.store.store import RoomWish
 
 BEAT_S = 1.0
 """Time in s between two looks at the connection. Longer: a lost lock is taken again later. Shorter: more statements."""
@@ -22,8 +34,8 @@ RECONNECT_TIMEOUT_S = 3.0
 """Time-outs in s of a look, and of one over a new connection, so that a cut is noticed within 7 s. Longer: later.
 Shorter: a slow network seems to be cut."""
 ASK_S = 0.3
-"""Time in s in which another server gives up a session that is asked for. Longer: a publisher waits longer where that
-server hangs. Shorter: a busy server loses what it has not stored yet, and the publisher sends it again."""
+"""Time in s in which another server gives up a session or room that is asked for. Longer: publishers wait longer where
+that server hangs. Shorter: a busy server loses what it has not stored yet, and the publisher sends it again."""
 
 
 class Presence:
@@ -32,6 +44,8 @@ class Presence:
     Args:
         url: the address of the database.
         asked: called with a session that another server wants to have, and the id of that server.
+        asked_for_room: the same for a room.
+        room_changed: called with the name of a room that another server has changed; empty: any may have changed.
         back: called with a connection once the database is reached again.
         cut_off: called when this server alone does not reach the database any more, and with False when it does.
 
@@ -43,6 +57,8 @@ class Presence:
         self,
         url: str,
         asked: Callable[[str, UUID], None],
+        asked_for_room: Callable[[RoomWish, UUID], None],
+        room_changed: Callable[[str], None],
         back: Callable[[Any], Awaitable[None]],
         cut_off: Callable[[bool], None],
     ) -> None:
@@ -50,9 +66,11 @@ class Presence:
         self.is_cut_off = False
         self._url = url
         self._asked = asked
+        self._asked_for_room = asked_for_room
+        self._room_changed = room_changed
         self._back = back
         self._cut_off = cut_off
-        self._released: dict[str, asyncio.Event] = {}
+        self._awaited: dict[str, asyncio.Future[Outcome]] = {}  # by session or room
         self._connection: Any = None
 
     async def start(self) -> None:
@@ -77,15 +95,23 @@ class Presence:
 
     async def ask_for(self, session_id: str, owner: UUID, connection: Any) -> None:
         """Ask another server to give up a session, and wait until it has, for at most `ASK_S`."""
-        released = self._released[session_id] = asyncio.Event()
+        await self._ask(session_id, Wanted(session_id, self.id), owner, connection)
+
+    async def ask_for_room(self, wish: RoomWish, owner: UUID, connection: Any) -> Outcome:
+        """Ask another server to give up a room, and wait for its answer, for at most `ASK_S`."""
+        return await self._ask(f"room {wish.room}", WantedRoom(wish, self.id), owner, connection)
+
+    async def _ask(self, about: str, message: Message, owner: UUID, connection: Any) -> Outcome:
+        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._awaited[about] = answered
         try:
-            message = encode(Wanted(session_id, self.id))
-            await connection.execute("SELECT pg_notify($1, $2)", channel(owner), message)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ASK_S):
-                    await released.wait()
+            await connection.execute("SELECT pg_notify($1, $2)", channel(owner), encode(message))
+            async with asyncio.timeout(ASK_S):
+                return await answered
+        except TimeoutError:
+            return Outcome.SILENT
         finally:
-            del self._released[session_id]
+            del self._awaited[about]
 
     async def _connected(self) -> Any:
         connection = await connect(self._url)
@@ -93,6 +119,7 @@ class Presence:
             # Shared, so that it need not wait until PostgreSQL has noticed the loss of an earlier connection.
             await connection.execute("SELECT pg_advisory_lock_shared($1)", key(self.id))
             await connection.add_listener(channel(self.id), self._receive)
+            await connection.add_listener(ROOMS, self._note_room)
         except BaseException:
             connection.terminate()
             raise
@@ -107,6 +134,7 @@ class Presence:
                     async with asyncio.timeout(RECONNECT_TIMEOUT_S):
                         self._connection = await self._connected()
                         await self._back(self._connection)
+                    self._room_changed("")  # what was sent meanwhile is lost
                 async with asyncio.timeout(BEAT_TIMEOUT_S):
                     n_others = await ownership.n_others(self._connection, self.id)
                 self._reach.note_others(n_others)
@@ -124,8 +152,22 @@ class Presence:
         match decode(payload):
             case Wanted(session_id, by):
                 self._asked(session_id, by)
-            case Released(session_id) if session_id in self._released:
-                self._released[session_id].set()
+            case Released(session_id):
+                self._note_answer(session_id, Outcome.RELEASED)
+            case WantedRoom(wish, by):
+                self._asked_for_room(wish, by)
+            case RoomAnswer(room, outcome):
+                self._note_answer(f"room {room}", outcome)
+
+    def _note_answer(self, about: str, outcome: Outcome) -> None:
+        answered = self._awaited.get(about)
+        if answered is not None and not answered.done():
+            answered.set_result(outcome)
+
+    def _note_room(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
+        server, _, name = payload.partition(" ")
+        if server != self.id.hex:
+            self._room_changed(name)
 
 
 def _now_s() -> float:

@@ -103,6 +103,14 @@ MIGRATIONS = (
         """,
         is_for_all=False,
     ),
+    # 2: the server that has the room, or NULL, and the number of those that had it before.
+    Step(
+        """
+        ALTER TABLE room ADD COLUMN owner uuid;
+        ALTER TABLE room ADD COLUMN generation bigint NOT NULL DEFAULT 0;
+        """,
+        is_for_all=True,
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -12,6 +12,7 @@ from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.postgresql import messages, words
+from livecaption.store.room_claims import Outcome
 from livecaption.store.rows import NewSession, RoomRecord
 
 NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -26,12 +27,14 @@ _BEGIN = """
     SELECT number, $9::text, $10::text, $11::text FROM begun WHERE $9::text IS NOT NULL
 """
 _HELD = """
-    held AS MATERIALIZED (SELECT number, id, generation, state FROM session WHERE id = $1 FOR NO KEY UPDATE),
+    held AS MATERIALIZED (SELECT number, id, generation, owner, state FROM session WHERE id = $1 FOR NO KEY UPDATE),
     mine AS (SELECT number FROM held WHERE generation = $2)
 """
 """Holds a session where it is until the transaction is over. `mine` is empty if it has moved on, or was deleted."""
-_LOST = "SELECT id, $2::bigint, state = 'open' FROM held WHERE generation <> $2"
-"""Returns the session if it has moved on: its id, its generation here, and whether its publisher has gone along."""
+IS_ELSEWHERE = "(state <> 'interrupted')"
+"""Is true of a session that has moved on if its publisher has gone along, or another server has ended it."""
+_LOST = f"SELECT id, $2::bigint, {IS_ELSEWHERE} FROM held WHERE generation <> $2"
+"""Returns the session if it has moved on: its id, its generation here, and `IS_ELSEWHERE`."""
 _APPEND = f"""
     WITH {_HELD}, added AS (
         INSERT INTO final (session, utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel,
@@ -103,8 +106,19 @@ _RELEASE = f"""
 _PUT_ROOM = f"""
     INSERT INTO room ({rows.ROOM_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET
         title = excluded.title, reader_token_hash = excluded.reader_token_hash,
-        ended_at_ms = excluded.ended_at_ms, event = excluded.event
+        ended_at_ms = excluded.ended_at_ms, event = greatest(room.event, excluded.event)
 """
+_RELEASE_ROOM = """
+    WITH released AS (UPDATE room SET owner = NULL, generation = generation + 1 WHERE name = $1 AND owner = $2)
+    SELECT NULL, 0, false WHERE pg_notify($3, $4) IS NULL
+"""
+_REFUSE_ROOM = "SELECT NULL, 0, false WHERE pg_notify($1, $2) IS NULL"
+_NOTIFY_ROOM = f"SELECT NULL, 0, false WHERE pg_notify('{messages.ROOMS}', $1) IS NULL"
+_NOTIFY_ROOM_OF_SESSION = f"""
+    SELECT NULL, 0, false FROM session JOIN room ON room.number = session.room
+    WHERE id = $1 AND pg_notify('{messages.ROOMS}', $2::text || name) IS NULL
+"""
+"""Each of these sends a message, and returns no row."""
 WAITING_ROOM = rows.WAITING_ROOM.replace("?", "$1")
 _PRUNE_ROOMS = f"""
     DELETE FROM room WHERE name <> $2 AND number IN (
@@ -148,7 +162,8 @@ def begin(session: NewSession, owner: UUID) -> list[Entry]:
                 *((None, None, None) if resumption is None else astuple(resumption)),
                 owner,
             ),
-        )
+        ),
+        *([] if session.room is None else [notify_room(session.room, owner)]),
     ]
 
 
@@ -188,9 +203,10 @@ def reopen(session_id: SessionId, generation: int) -> list[Entry]:
     return [Entry(_REOPEN, (session_id, generation))]
 
 
-def end(session_id: SessionId, generation: int, duration_ms: int, *, was_open: bool) -> list[Entry]:
+def end(session_id: SessionId, generation: int, duration_ms: int, server: UUID, *, was_open: bool) -> list[Entry]:
     """Note that the session cannot go on any more. Unless it `was_open` in this server, it stays interrupted."""
-    return [Entry(_END, (session_id, generation, duration_ms, was_open))]
+    notified = Entry(_NOTIFY_ROOM_OF_SESSION, (session_id, messages.changed_room("", server)))
+    return [Entry(_END, (session_id, generation, duration_ms, was_open)), notified]
 
 
 def release(session_id: SessionId, generation: int, to: UUID | None) -> list[Entry]:
@@ -199,9 +215,21 @@ def release(session_id: SessionId, generation: int, to: UUID | None) -> list[Ent
     return [Entry(_RELEASE, (session_id, generation, *message))]
 
 
-def put_room(room: RoomRecord, max_unused: int, oldest_waiting_ms: int) -> list[Entry]:
-    """Write a room; see `rows.put_room`."""
-    return [Entry(_PUT_ROOM, astuple(room)), Entry(_PRUNE_ROOMS, (oldest_waiting_ms, room.name, max_unused))]
+def put_room(room: RoomRecord, max_unused: int, oldest_waiting_ms: int, server: UUID) -> list[Entry]:
+    """Write a room; see `rows.put_room`. The other servers get a message."""
+    pruned = Entry(_PRUNE_ROOMS, (oldest_waiting_ms, room.name, max_unused))
+    return [Entry(_PUT_ROOM, astuple(room)), pruned, notify_room(room.name, server)]
+
+
+def notify_room(name: str, server: UUID) -> Entry:
+    """Send the other servers that a room has changed."""
+    return Entry(_NOTIFY_ROOM, (messages.changed_room(name, server),))
+
+
+def answer_room(name: str, server: UUID, asker: UUID, outcome: Outcome) -> list[Entry]:
+    """Outcome a server that has asked for a room, and give the room up if the answer is so."""
+    sent = (messages.channel(asker), messages.encode(messages.RoomAnswer(name, outcome)))
+    return [Entry(_RELEASE_ROOM, (name, server, *sent)) if outcome is Outcome.RELEASED else Entry(_REFUSE_ROOM, sent)]
 
 
 def storable(text: str) -> str:

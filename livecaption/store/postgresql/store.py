@@ -3,32 +3,31 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from livecaption.errors import LivecaptionError, StoreFailed, StoreUnusable, Unavailable
+from livecaption.errors import StoreFailed, StoreUnusable, Unavailable
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
+from livecaption.store import room_claims
 from livecaption.store.config import StoreConfig
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
-from livecaption.store.postgresql import connecting, ownership, questions, statements
+from livecaption.store.postgresql import connecting, ownership, questions, rooms, statements
 from livecaption.store.postgresql.broadcast import NotifyBroadcast
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
+from livecaption.store.postgresql.readable import Answer, Readable, now_ms
 from livecaption.store.postgresql.statements import Entry
 from livecaption.store.postgresql.writer import Writer
+from livecaption.store.room_claims import Holder, Outcome
 from livecaption.store.rows import (
     InterruptedSession,
     NewSession,
-    Resumption,
     RoomRecord,
-    RunningSession,
-    SessionRecord,
 )
-from livecaption.store.search import Excerpt
 from livecaption.store.store import (
     CHORE_TIMEOUT_S,
     DAY_MS,
@@ -36,15 +35,13 @@ from livecaption.store.store import (
     MAX_UNUSED_ROOMS,
     RETRY_S,
     TAKEN_RETRY_AFTER_S,
+    RoomWish,
     StoreFigures,
     oldest_waiting_ms,
 )
 
 MAX_READING = 4
 """Connections that read at a time. More: each server takes more of the database's. Fewer: questions wait for others."""
-READ_TIMEOUT_S = 10.0
-"""Time-out in s of a question. Longer: callers wait longer for a database that is away. Shorter: searches in large
-databases fail."""
 WATCH_INTERVAL_S = 5.0
 """Time in s between two looks for servers that have died. Longer: their sessions seem open for longer. Shorter: a
 server whose connection was broken loses its sessions sooner."""
@@ -53,12 +50,10 @@ NOT_OURS = -1
 EXPIRED_AT_ONCE = 20
 """Sessions that are deleted in one transaction. More: finals wait longer for it. Fewer: an expiry takes longer."""
 
-Answer = TypeVar("Answer")
-
 logger = logging.getLogger(__name__)
 
 
-class PostgresqlStore:
+class PostgresqlStore(Readable):
     """A store in a database of PostgreSQL, which servers may share; see `store.Store`.
 
     Args:
@@ -67,6 +62,7 @@ class PostgresqlStore:
     """
 
     def __init__(self, config: StoreConfig, *, max_hold_s: float = MAX_HOLD_S, retry_s: float = RETRY_S) -> None:
+        super().__init__()
         self._url = config.path
         self._place = config.place
         self._keep_days = config.keep_days
@@ -79,12 +75,20 @@ class PostgresqlStore:
         self._on_asked: Callable[[SessionId], None] = lambda _: None
         self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
         self._on_cut_off: Callable[[bool], None] = lambda _: None
-        self._limits: set[asyncio.Timeout] = set()  # of callers that wait for the database
+        self._on_room_asked: Callable[[RoomWish], bool] = lambda _: True
+        self._on_room_changed: Callable[[str], None] = lambda _: None
 
     async def open(self) -> None:
         self._held = Held(self._max_hold_s)
         self._writer = Writer(self._connect, self._note_written, self._note_lost, retry_s=self._retry_s)
-        self._presence = Presence(self._url, self._note_asked, self._compare, self._note_cut_off)
+        self._presence = Presence(
+            self._url,
+            self._note_asked,
+            self._note_room_asked,
+            self._note_room_changed,
+            self._compare,
+            self._note_cut_off,
+        )
         try:
             connection = await self._connect()
             try:
@@ -162,15 +166,15 @@ class PostgresqlStore:
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
         was_open = session_id not in self._waiting
-        generation = self._forget(session_id)
-        self._submit(statements.end(session_id, generation, duration_ms, was_open=was_open), written)
+        ended = statements.end(session_id, self._forget(session_id), duration_ms, self._presence.id, was_open=was_open)
+        self._submit(ended, written)
 
     def release(self, session_id: SessionId) -> None:
         asker = self._askers.pop(session_id, None)
         self._submit(statements.release(session_id, self._forget(session_id), asker), ignore)
 
     def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
-        self._submit(statements.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms()), written)
+        self._submit(statements.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms(), self._presence.id), written)
 
     async def delete(self, session_id: str) -> bool:
         return await self._do(partial(questions.delete, session_id=session_id))
@@ -247,7 +251,7 @@ class PostgresqlStore:
         async def take(connection: Any) -> InterruptedSession | None:
             if not await ownership.take(connection, session_id, self._presence.id, owner, generation):
                 return None
-            taken = await questions.interrupted(connection, [session_id], _now_ms())
+            taken = await questions.interrupted(connection, [session_id], now_ms())
             return taken[0] if taken else None
 
         taken = await self._do(take)
@@ -256,6 +260,30 @@ class PostgresqlStore:
         self._generations[session_id] = taken.generation
         self._waiting.add(session_id)
         return taken
+
+    async def interrupted(self) -> list[InterruptedSession]:
+        return await self._read(partial(questions.interrupted, ids=list(self._generations), now_ms=now_ms()))
+
+    def share_rooms(self, asked: Callable[[RoomWish], bool], changed: Callable[[str], None]) -> None:
+        self._on_room_asked, self._on_room_changed = asked, changed
+
+    async def take_room(self, room: RoomRecord, wish: RoomWish) -> RoomRecord | None:
+        def claim(former: Holder[UUID] | None) -> Awaitable[RoomRecord | Holder[UUID] | None]:
+            return self._do(partial(rooms.claim, room=room, wish=wish, server=self._presence.id, former=former))
+
+        async def ask(owner: UUID) -> Outcome:
+            if await self._read(partial(ownership.is_dead, server=owner)):
+                return Outcome.DEAD
+            return await self._read(partial(self._presence.ask_for_room, wish, owner))
+
+        return await room_claims.take(claim, ask)
+
+    def _note_room_asked(self, wish: RoomWish, by: UUID) -> None:
+        outcome = Outcome.RELEASED if self._on_room_asked(wish) else Outcome.REFUSED
+        self._submit(statements.answer_room(wish.room, self._presence.id, by, outcome), ignore)
+
+    def _note_room_changed(self, name: str) -> None:
+        self._on_room_changed(name)
 
     def _note_asked(self, session_id: str, by: UUID) -> None:
         self._askers[session_id] = by
@@ -269,8 +297,7 @@ class PostgresqlStore:
 
     def _note_cut_off(self, is_now: bool) -> None:
         if is_now:
-            for limit in self._limits:
-                limit.reschedule(asyncio.get_running_loop().time())
+            self._wait_no_longer()
         self._on_cut_off(is_now)
 
     async def _compare(self, connection: Any) -> None:
@@ -291,95 +318,11 @@ class PostgresqlStore:
         suspected: set[UUID] = set()
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            with suppress(StoreFailed):
+            try:
                 await self._read(self._compare)
                 dead = await self._read(ownership.dead_servers)
                 if gone := (dead & suspected) - {self._presence.id}:
                     await self._do(partial(ownership.interrupt, servers=gone))
                 suspected = dead
-
-    # Reading
-
-    async def resumption(self, session_id: str) -> Resumption | None:
-        return await self._read(partial(questions.resumption, session_id=session_id))
-
-    async def running(self, session_id: str) -> RunningSession | None:
-        return await self._read(partial(questions.running, session_id=session_id, now_ms=_now_ms()))
-
-    async def session(self, session_id: str) -> SessionRecord | None:
-        return await self._read(partial(questions.session, session_id=session_id))
-
-    async def sessions(
-        self,
-        limit: int,
-        before: tuple[int, int] | None = None,
-        terms: Sequence[str] = (),
-        *,
-        with_private: bool = True,
-    ) -> list[SessionRecord]:
-        return await self._read(
-            partial(questions.sessions, limit=limit, before=before, terms=terms, with_private=with_private)
-        )
-
-    async def excerpts(self, sessions: Sequence[SessionRecord], terms: Sequence[str]) -> list[list[Excerpt]]:
-        return await self._read(partial(questions.excerpts, sessions=sessions, terms=terms))
-
-    async def finals(self, session_id: str) -> Iterable[Final]:
-        return await self._read(partial(questions.finals, session_id=session_id))
-
-    async def tracks(self, session_id: str) -> list[str]:
-        return await self._read(partial(questions.tracks, session_id=session_id))
-
-    async def interrupted(self) -> list[InterruptedSession]:
-        return await self._read(partial(questions.interrupted, ids=list(self._generations), now_ms=_now_ms()))
-
-    async def room(self, name: str) -> RoomRecord | None:
-        return await self._read(partial(questions.room, name=name))
-
-    async def parts(self, room: RoomRecord) -> list[SessionRecord]:
-        return await self._read(partial(questions.parts, room=room))
-
-    async def n_waiting_rooms(self, oldest_ms: int) -> int:
-        return await self._read(partial(questions.n_waiting_rooms, oldest_ms=oldest_ms))
-
-    async def _read(self, question: Callable[[Any], Awaitable[Answer]]) -> Answer:
-        """Ask on one of the connections that read.
-
-        Raises:
-            StoreFailed: the database cannot be read now.
-        """
-        self._check_reach()
-        try:
-            async with self._in_time(READ_TIMEOUT_S), self._pool.acquire() as connection:
-                try:
-                    answer = await question(connection)
-                except asyncio.CancelledError:
-                    connection.terminate()  # otherwise the pool would wait for its answer
-                    raise
-            self._presence.note_reached()
-            return answer
-        except (*FAILURES, LivecaptionError) as error:
-            raise StoreFailed(f"the transcripts cannot be read now: {reason(error)}") from None
-
-    @asynccontextmanager
-    async def _in_time(self, timeout_s: float) -> AsyncIterator[None]:
-        """Raise TimeoutError in this block after that time, and once this server is cut off from the database."""
-        async with asyncio.timeout(timeout_s) as limit:
-            self._limits.add(limit)
-            try:
-                yield
-            finally:
-                self._limits.discard(limit)
-
-    def _check_reach(self) -> None:
-        """Refuse what would only wait, so that callers ask another server.
-
-        Raises:
-            StoreFailed: this server alone does not reach the database.
-        """
-        if self._presence.is_cut_off:
-            raise StoreFailed("this server does not reach the database of the transcripts now")
-
-
-def _now_ms() -> int:
-    return round(time.time() * 1000)
+            except StoreFailed:
+                suspected = set()  # the database was away, and others have to show again that they run

@@ -12,8 +12,7 @@ from livecaption.errors import StoreFailed
 from livecaption.recognition import SessionId
 from livecaption.store import held
 from livecaption.store.config import StoreConfig
-from livecaption.store.postgresql import store as module
-from livecaption.store.postgresql import writer
+from livecaption.store.postgresql import readable, writer
 from livecaption.store.postgresql.store import PostgresqlStore
 from livecaption.store.rows import SessionState
 from livecaption.store.store import written
@@ -90,7 +89,7 @@ async def test_a_network_that_dies_without_a_word_is_noticed_and_the_finals_are_
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "WRITE_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(module, "READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(readable, "READ_TIMEOUT_S", 0.5)
     async with opened_by_relay(address, max_hold_s=0.1, retry_s=0.1) as (store, relay):
         await keep(store, new_session(), [], ended=False)
         assert await store.session("one") is not None
