@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from livecaption.errors import StoreFailed, UnknownSession
 from livecaption.live.following import AGAIN_S, Following
-from livecaption.live.mirror import MirroredSession
+from livecaption.live.mirror import MirroredSession, session_that_is_over
 from livecaption.live.publication import Publications
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.session import LiveSession
@@ -51,20 +51,12 @@ class Anywhere:
             return following.session
         return session
 
-    async def find(self, session_id: str) -> ReadableSession:
-        """Return the session of this id: open here or elsewhere, or just over. Use it before the next `await`.
+    async def look_for(self, session_id: str) -> ReadableSession | None:
+        """Return the session of this id: open here or elsewhere, or just over here. Use it before the next `await`.
 
         Raises:
-            UnknownSession: there is none.
             StoreFailed: it is not here, and the store cannot be read.
         """
-        session = await self.look_for(session_id)
-        if session is None:
-            raise UnknownSession("there is no such session, or it is forgotten")
-        return session
-
-    async def look_for(self, session_id: str) -> ReadableSession | None:
-        """Do the same, but return None if there is none."""
         if self._store is None or self._broadcast is None or self._sessions.known(session_id) is not None:
             return self._sessions.known(session_id)
         async with self._locks.setdefault(session_id, asyncio.Lock()):
@@ -82,6 +74,20 @@ class Anywhere:
                 await following.open(stored)
                 self._followed[session_id] = following
         return self.known(session_id)
+
+    async def find_over(self, session_id: str) -> MirroredSession:
+        """Return a session that runs nowhere, from the store, for readers who have missed its end.
+
+        Raises:
+            UnknownSession: there is none, or it may go on.
+            StoreFailed: the store cannot be read.
+        """
+        record = None if self._store is None else await self._store.session(session_id)
+        if self._store is None or record is None or record.state is SessionState.OPEN:
+            raise UnknownSession("there is no such session, or it is forgotten")
+        if record.state is SessionState.INTERRUPTED and await self._store.resumption(session_id) is not None:
+            raise UnknownSession("this session is interrupted, and no server has it now")
+        return await asyncio.to_thread(session_that_is_over, record, await self._store.finals(session_id))
 
     def go_on_here(self, session: LiveSession) -> None:
         """Let readers go on with a session that this server has taken over, here and elsewhere."""

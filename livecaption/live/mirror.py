@@ -6,16 +6,16 @@ bulletins ─> the events that follow ──────────────
 Readers get a snapshot from a new log. A mirror waits for nothing: `anywhere` asks, and reads the store.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from livecaption.events import Translation
+from livecaption.events import End, Final, Translation
 from livecaption.live.bulletin import Bulletin
 from livecaption.live.event_log import SEQS_PER_GENERATION, EventLog, Message, epoch_of
 from livecaption.live.published import News, Published
 from livecaption.live.tokens import SessionTokens
-from livecaption.store.rows import NewSession, RunningSession
+from livecaption.store.rows import NewSession, RunningSession, SessionRecord, SessionState
 
 MAX_WAITING = 512
 """Bulletins that wait for the store, which are those of five seconds of a busy session. Later ones are lost, and the
@@ -194,6 +194,27 @@ class MirroredSession:
     @property
     def options(self) -> "MirroredOptions":
         return MirroredOptions(self.about.private, self.hub.tracks)
+
+
+def session_that_is_over(record: SessionRecord, finals: Iterable[Final]) -> MirroredSession:
+    """Return a session that no server has any more, as it is in the store, with its `end`.
+
+    Each request gets the same numbers, in an epoch of their own. May run in any thread; see `log_of`.
+    """
+    session = MirroredSession(RunningSession(record, 0, False, None, None, ()))
+    earlier = list(enumerate(finals, start=1))
+    session.hub.log = log = EventLog(
+        record.title,
+        record.language,
+        epoch_of(f"{record.id} is over", 0),
+        session=record.id,
+        earlier=earlier,
+        tracks=list(dict.fromkeys(each.language for _, final in earlier for each in final.translations or ())),
+        names=record.names,
+        last_seq=len(earlier),
+    )
+    log.append(End(record.duration_ms, len(earlier), "stop" if record.state is SessionState.ENDED else "disconnect"))
+    return session
 
 
 @dataclass(frozen=True, slots=True)

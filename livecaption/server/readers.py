@@ -251,7 +251,7 @@ def _may_read(request: web.Request, key: Key | None) -> bool:
 
 
 async def _session(request: web.Request) -> tuple[ReadableSession, Key | None]:
-    """Return the requested session, wherever it runs, and the key that it needs, if any. Use it before the next await.
+    """Return the requested session, wherever it runs or ran, and the key that it needs. Use it before the next await.
 
     Raises:
         UnknownSession: there is no such session.
@@ -260,7 +260,8 @@ async def _session(request: web.Request) -> tuple[ReadableSession, Key | None]:
         Unauthorized, ForbiddenRole, LimitReached: the session is private, see `auth.check_reader`.
     """
     services = request.app[SERVICES]
-    session = await services.anywhere.find(request.match_info["session"])
+    name = request.match_info["session"]
+    session = await services.anywhere.look_for(name) or await services.anywhere.find_over(name)
     services.cut_off.check_reader(session)
     key = auth.check_reader(request, session.tokens.check_reader)
     logs.note(session=logged_id(session.id))

@@ -347,13 +347,27 @@ async def test_a_session_is_published_only_while_somebody_reads_it_elsewhere(
     await eventually(lambda: published == {})
 
 
-async def test_an_unknown_session_and_one_that_is_over_are_found_at_no_server(serve: Serve) -> None:
+async def test_an_unknown_session_is_found_at_no_server(serve: Serve) -> None:
+    other = await serve()
+    async with other.get("/v1/sessions/unknown/events") as response:
+        assert (response.status, (await response.json())["code"]) == (404, "unknown_session")
+
+
+async def test_a_session_that_is_over_is_read_at_any_server_up_to_its_end(serve: Serve) -> None:
+    """Also by a reader with a position of the server that had it. A reader that has seen it all gets nothing more."""
     one, other = await serve(), await serve()
     socket, ready, _ = await begin(one)
+    await say(socket)
     await stop(socket)
-    for session in ("unknown", ready["session"]):
-        async with other.get(f"/v1/sessions/{session}/events") as response:
-            assert (response.status, (await response.json())["code"]) == (404, "unknown_session")
+    [(position, at_home)] = await read(one, ready["session"], "snapshot")
+    for headers in ({}, {"Last-Event-ID": position}):
+        events = await read(other, ready["session"], headers=headers)
+        assert [event["type"] for _, event in events] == ["snapshot", "end"]
+        assert events[0][1]["finals"] == at_home["finals"]
+        last, _ = events[-1]
+        url = f"/v1/sessions/{ready['session']}/events"
+        async with other.get(url, headers={"Last-Event-ID": last}) as response:
+            assert response.status == 204
 
 
 async def test_a_session_elsewhere_cannot_be_found_while_the_database_is_away(serve: Serve, cluster: Cluster) -> None:
