@@ -9,6 +9,7 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -72,7 +73,7 @@ class Config:
 DEFAULTS = Config()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Option:
     """One option that a user may set: `--flag`, `LIVECAPTION_FLAG`, and `key` of a TOML `section`.
 
@@ -91,7 +92,7 @@ class Option:
     def variable(self) -> str:
         return "LIVECAPTION_" + self.flag.upper().replace("-", "_")
 
-    @property
+    @cached_property
     def type(self) -> Any:
         return get_type_hints(get_type_hints(Config)[self.section])[self.key]
 
@@ -345,8 +346,6 @@ def _check(config: Config) -> None:
     server = config.server
     if not 0 <= server.port <= 65535:
         raise ConfigError("--port must be from 0 to 65535")
-    if server.processes > 1 and config.delivery.sinks:
-        raise ConfigError("--sinks needs --processes 1: each would send the captions")
     if server.max_streams is not None and server.max_streams < server.processes:
         raise ConfigError("--max-streams must be at least 1" + (", for each process" if server.processes > 1 else ""))
     if server.max_upload_mb < 1:

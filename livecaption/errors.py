@@ -260,6 +260,13 @@ class StoreUnusable(LivecaptionError):
     default_code = "store_unusable"
 
 
+class UpgradeRequired(LivecaptionError):
+    """A plain GET of the stream endpoint that passed all checks. A page sends it to check before it connects."""
+
+    http_status = 426
+    default_code = "upgrade_required"
+
+
 class StoreFailed(LivecaptionError):
     """The transcripts cannot be read or deleted now. Captions go on."""
 

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from _pytest.runner import runtestprotocol
 
 from tests.support import warm_python
 from tests.support.postgresql import Cluster, running_cluster
 
 TESTS = Path(__file__).parent
+
+NOTICEABLE_S = 0.005
+"""The time of a fixture from which `--durations` shows it."""
 
 KINDS = {"pure", "server", "processes", "browser", "model", "ray"}
 """The markers that say what a test needs; setup.cfg describes them. Each test has one."""
@@ -160,13 +164,13 @@ os.environ["LIVECAPTION_STORE"] = "none"
 """No started server writes among the transcripts of the user who runs the tests; a test of a store names its place."""
 
 # The same examples each time, and no judgement of speed: machines that test are busy ones.
-for profile, n_examples in (("quick", 10), ("thorough", 50)):
+for profile, n_examples, n_steps in (("quick", 5, 20), ("thorough", 50, 50)):
     hypothesis.settings.register_profile(
         profile,
         derandomize=True,
         deadline=None,
         max_examples=n_examples,
-        stateful_step_count=50,
+        stateful_step_count=n_steps,
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
 hypothesis.settings.load_profile("quick")  # `--hypothesis-profile=thorough` is loaded after this, and counts
@@ -231,6 +235,27 @@ def pytest_collection_finish() -> None:
     """Take what is there by now out of all garbage collections. It stays to the end, and each one would visit it."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Let a process of several send one report of a test, and not five messages, which take it and its parent 2 ms.
+
+    A fixture is reported if it fails or takes long enough for `--durations`.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed or report.duration >= NOTICEABLE_S:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Find what the tests left behind, once. Python and pytest would visit all that is there several times more."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,6 +1,7 @@
 """Documents agree with the code, their links resolve, and they are written in plain English."""
 
 import ast
+import functools
 import inspect
 import json
 import re
@@ -25,7 +26,6 @@ from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 from livecaption.store.config import StoreConfig
 from tests.support import conformance
 from tests.support.cases import for_each
-from tests.support.syntax import statements
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "livecaption"
@@ -56,6 +56,7 @@ def fenced(document: str, language: str) -> list[str]:
 # Documents and code
 
 
+@functools.cache
 def codes() -> set[str]:
     """Return every error code of the package."""
     sources = "\n".join(path.read_text() for path in SOURCES)
@@ -253,7 +254,11 @@ def rows_of_tests() -> set[tuple[int, str]]:
     found = set()
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         source = path.read_text()
-        for node in statements(path) if re.search(r"\bRows? \d", source) else ():
+        if not re.search(r"\bRows? \d", source):
+            continue
+        module = ast.parse(source)
+        classes = [each for each in module.body if isinstance(each, ast.ClassDef)]
+        for node in (module, *module.body, *(method for each in classes for method in each.body)):
             if not isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             for numbers in re.findall(r"\bRows? (\d[\d, and]*)", ast.get_docstring(node) or ""):
@@ -275,11 +280,11 @@ def test_the_fault_matrix_names_the_tests_of_each_row() -> None:
 # Links and lengths
 
 
-def anchors(document: str) -> set[str]:
+@functools.cache
+def anchors(document: Path) -> set[str]:
     """Return the anchors of a document's headings, as GitHub makes them."""
-    headings = re.findall(
-        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
-    )
+    prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -291,7 +296,7 @@ def broken_links(document: Path) -> list[str]:
             continue
         path, _, anchor = link.partition("#")
         target = (document.parent / path).resolve() if path else document
-        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+        if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(f"{document.relative_to(ROOT)}: {link}")
     return broken
 
@@ -322,7 +327,7 @@ def decisions() -> list[str]:
 
 def test_the_index_lists_every_decision() -> None:
     index = text("docs/decisions/README.md")
-    assert [int(name[:4]) for name in decisions()] == list(range(1, len(decisions()) + 1))
+    assert len({name[:4] for name in decisions()}) == len(decisions())
     assert [name for name in decisions() if f"]({name})" not in index] == []
 
 
@@ -360,6 +365,7 @@ CLAUSE_SUBJECTS = re.compile(r"(?:^|[.:;] |\| |- )(Who|Whoever|Whom|Nobody who)\
 """A free relative clause as a subject: "Who asks ..."."""
 WORDS = (BANNED, PERSONIFIED, PRIVATE)
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+COMMENT = re.compile("#[#: ]*(.*)")
 STRING = re.compile(r'"{3}(.*?)"{3}', re.DOTALL)
 NAMES = re.compile(r"^(who|whose|whom|what) ")
 """The name of a test, read as a sentence, may not begin with these."""
@@ -367,10 +373,10 @@ NAMES = re.compile(r"^(who|whose|whom|what) ")
 
 def comments(source: str) -> Iterator[tuple[int, str]]:
     """Yield each comment, and what follows a "#" in a string: a tokenizer would need longer than all other tests."""
-    for number, line in enumerate(source.splitlines(), start=1):
-        _, mark, words = line.partition("#")
-        if mark:
-            yield number, words.lstrip("#: ")
+    number, read = 1, 0
+    for comment in COMMENT.finditer(source):
+        number += source.count("\n", read, read := comment.start())
+        yield number, comment[1]
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
@@ -378,10 +384,11 @@ def docstrings(source: str) -> Iterator[tuple[int, str]]:
 
     A parser would need longer than all other tests.
     """
+    number, read = 1, 0
     for string in STRING.finditer(source):
-        lines = source[: string.start()].split("\n")
-        if lines[-1].strip() in ("", "r"):
-            yield len(lines), string[1].strip()
+        number += source.count("\n", read, read := string.start())
+        if source[source.rfind("\n", 0, read) + 1 : read].strip() in ("", "r"):
+            yield number, string[1].strip()
 
 
 def english_faults(path: Path) -> list[str]:

@@ -26,6 +26,7 @@ from livecaption.config import VARIABLES
 from livecaption.live.config import SocketLimits
 from livecaption.server import listening, loop_watch
 from livecaption.server.config import HttpLimits, ServerConfig
+from livecaption.store.config import StoreConfig
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = ROOT / "packaging" / "Dockerfile"
@@ -34,6 +35,7 @@ UNIT = ROOT / "packaging" / "livecaption.service"
 SOCKETS = UNIT.with_suffix(".socket")
 PINNED = ROOT / "packaging" / "requirements.txt"
 PINNED_GPU = ROOT / "packaging" / "requirements-gpu.txt"
+PINNED_CLUSTER = ROOT / "packaging" / "requirements-cluster.txt"
 GPU_CLASSES = ["nvidia", "nvidiactl", "nvidia-frontend", "nvidia-uvm", "nvidia-caps"]
 """Names of NVIDIA's devices in /proc/devices, of drivers before and since 545, and for instances of MIG."""
 
@@ -257,6 +259,48 @@ def test_the_compose_file_trusts_the_addresses_of_its_own_network_only(compose: 
     assert "ports" not in compose["services"]["livecaption"]
 
 
+@pytest.fixture
+def cells() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / "packaging" / "compose.cells.yaml").read_text())
+    return content
+
+
+def test_each_cell_of_the_compose_file_is_a_server_of_the_image_with_the_database_beside_it(
+    compose: dict[str, Any], cells: dict[str, Any]
+) -> None:
+    services = cells["services"]
+    assert services["cell1"] == services["cell2"]
+    assert {name for name, service in services.items() if "ports" in service} == {"haproxy"}
+    cell, alone = services["cell1"], compose["services"]["livecaption"]
+    same = ("stop_grace_period", "read_only", "tmpfs", "cap_drop", "security_opt")
+    assert [cell[name] for name in same] == [alone[name] for name in same]
+    assert cell["build"] == {**alone["build"], "args": {"EXTRAS": "cluster"}}
+    assert cell["image"] != alone["image"]
+    assert set(cell["environment"]) <= set(VARIABLES)
+    store = StoreConfig(path=cell["environment"]["LIVECAPTION_STORE"])
+    database = services["postgresql"]["environment"]
+    names = (database["POSTGRES_USER"], "postgresql", database["POSTGRES_DB"])
+    assert store.is_postgresql
+    assert re.fullmatch(r"postgresql://(\w+):\$\{.*\}@(\w+)/(\w+)", store.path).groups() == names
+    [network] = cells["networks"]["default"]["ipam"]["config"]
+    assert cell["environment"]["LIVECAPTION_TRUSTED_PROXY"] == network["subnet"]
+    mounts = [mount.split(":")[0] for service in services.values() for mount in service["volumes"]]
+    assert {mount for mount in mounts if mount.isalpha()} == set(cells["volumes"])
+
+
+def test_the_proxy_of_the_cells_is_the_example_with_their_names(cells: dict[str, Any]) -> None:
+    proxy = cells["services"]["haproxy"]
+    waits = {"condition": "service_healthy"}
+    assert proxy["depends_on"] == {"cell1": waits, "cell2": waits}
+    text = (PROXIES / "haproxy-cells.cfg").read_text()
+    for number in (1, 2):
+        text = text.replace(f"10.0.0.1{number}:8000", f"cell{number}:{ServerConfig().port}")
+    example = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    assert cells["configs"]["haproxy"]["content"].splitlines() == example
+    [certificate] = [mount.removesuffix(":ro").split(":")[-1] for mount in proxy["volumes"]]
+    assert f"ssl crt {certificate}" in text
+
+
 def test_the_documents_give_volumes_of_earlier_images_to_the_user_of_the_image() -> None:
     [volume] = instructions("VOLUME")
     command = f"docker run --rm --user 0 -v livecaption:{volume} --entrypoint chown livecaption -R {{}}:0 {volume}"
@@ -281,12 +325,12 @@ def test_every_volume_of_the_compose_file_is_named(compose: dict[str, Any]) -> N
 @pytest.fixture(scope="module")
 def pinned() -> dict[str, tuple[str, list[str]]]:
     """Version and hashes of each pinned requirement, by name."""
-    lines = PINNED.read_text() + PINNED_GPU.read_text()
+    lines = PINNED.read_text() + PINNED_GPU.read_text() + PINNED_CLUSTER.read_text()
     entries = re.findall(r"^(\S+)==(\S+) \\\n((?: {4}--hash=\S+(?: \\)?\n)+)", lines, re.MULTILINE)
     return {name: (version, re.findall(r"--hash=(\S+)", hashes)) for name, version, hashes in entries}
 
 
-@pytest.mark.parametrize("file", [PINNED, PINNED_GPU], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [PINNED, PINNED_GPU, PINNED_CLUSTER], ids=lambda file: file.name)
 def test_every_line_of_the_requirements_is_a_version_or_a_hash(file: Path) -> None:
     """No option, no index, no path, no address; a comment has the command that made the file."""
     lines = file.read_text().splitlines()
@@ -304,7 +348,7 @@ def requirements(*extras: str) -> list[Requirement]:
 
 def direct_requirements() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [Requirement(line) for line in project["dependencies"]] + requirements("demo", "gpu")
+    return [Requirement(line) for line in project["dependencies"]] + requirements("demo", "gpu", "cluster")
 
 
 def test_the_extra_for_a_gpu_is_the_cublas_that_ctranslate2_opens_and_nothing_else() -> None:
@@ -323,7 +367,7 @@ def test_the_extra_for_several_servers_is_asyncpg_which_a_plain_install_does_not
     assert [requirement.name for requirement in requirements("cluster")] == ["asyncpg"]
     needed = [Requirement(line) for line in importlib.metadata.requires("asyncpg") or []]
     assert [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})] == []
-    assert "asyncpg" not in {requirement.name for requirement in direct_requirements()}
+    assert not re.search("^asyncpg", PINNED.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("requirement", direct_requirements(), ids=str)

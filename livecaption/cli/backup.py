@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from livecaption.cli import serve
@@ -34,15 +35,20 @@ async def run(options: argparse.Namespace) -> int:
     """
     from livecaption.store.backup import back_up
 
-    path, _ = store_of(options)
-    contents = back_up(path, options.file, overwrite=options.overwrite)
+    store = store_of(options)
+    if store.is_postgresql:
+        raise ConfigError(
+            f"{store.place} is backed up by pg_dump of PostgreSQL: pg_dump --format custom --file FILE ADDRESS; "
+            "pg_restore brings it back"
+        )
+    contents = back_up(Path(store.path), options.file, overwrite=options.overwrite)
     sessions, finals = counted(contents.n_sessions, "session"), counted(contents.n_finals, "final")
     note(f"{options.file} has {sessions} with {finals}")
     return 0
 
 
-def store_of(options: argparse.Namespace) -> tuple[Path, StoreConfig]:
-    """Return the path of the store that `serve` would use, and its settings.
+def store_of(options: argparse.Namespace) -> StoreConfig:
+    """Return the settings of the store that `serve` would use. The path of a file has no `~`.
 
     Raises:
         ConfigError: there is none.
@@ -51,8 +57,8 @@ def store_of(options: argparse.Namespace) -> tuple[Path, StoreConfig]:
     if store.path == NOWHERE:
         raise ConfigError(f"with --store {NOWHERE} there are no transcripts; --store FILE names a store")
     if store.is_postgresql:
-        raise ConfigError(f"{store.place} is a database: its own programs, such as pg_dump, copy and restore it")
+        return store
     try:
-        return Path(store.path).expanduser(), store
+        return replace(store, path=str(Path(store.path).expanduser()))
     except RuntimeError:
         raise ConfigError(f"{NO_HOME}, or --store to a file") from None

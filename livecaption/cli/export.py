@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import hashlib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from livecaption.config import add_config_arguments
 from livecaption.errors import LivecaptionError
 
 if TYPE_CHECKING:
-    from livecaption.store.database import Database
+    from livecaption.store.archive import Transcripts
     from livecaption.store.rows import SessionRecord
 
 MAX_TITLE_BYTES = 80
@@ -96,12 +96,11 @@ async def run(options: argparse.Namespace) -> int:
         StoreFailed: the store cannot be read.
         LivecaptionError: a file cannot be written.
     """
-    from livecaption.store.backup import snapshot
+    from livecaption.store.archive import transcripts_of
 
-    path, _ = store_of(options)
-    with snapshot(path) as database:
+    async with transcripts_of(store_of(options)) as store:
         _make(options.all)
-        found = list(transcripts(database))
+        found = [each async for each in transcripts(store)]
         exported = [each for each in found if each.is_over]  # the file of another would never get the rest
         files = {key: file for each in exported for key, file in each.files(options.all, options.format).items()}
         try:
@@ -111,7 +110,7 @@ async def run(options: argparse.Namespace) -> int:
             return FAILED
         for (transcript, name, track), file in chosen.items():
             parts = [
-                Part(part.started_at_ms, database.finals(part), part.n_speakers, part.names)
+                Part(part.started_at_ms, await store.finals(part), part.n_speakers, part.names)
                 for part in transcript.parts
             ]
             text = lay_out_as(name, DEFAULT_LINE_LENGTH, track, names_in_sequence(parts), in_sequence(parts))
@@ -135,24 +134,24 @@ def _make(directory: Path) -> None:
         raise LivecaptionError(f"--all {directory}: {reason(error)}") from None
 
 
-def transcripts(database: "Database") -> "Iterator[Transcript]":
+async def transcripts(store: "Transcripts") -> "AsyncIterator[Transcript]":
     """Return all transcripts that have captions, the newest first. Rooms of several parts follow."""
-    sessions = [each for each in database.sessions(-1) if each.n_finals]
-    unfinished = database.unfinished()
+    sessions = [each for each in await store.sessions() if each.n_finals]
+    unfinished = await store.unfinished()
     for session in sessions:
-        yield _transcript(database, session.title, (session,), unfinished)
+        yield await _transcript(store, session.title, (session,), unfinished)
     for name in sorted({session.room for session in sessions if session.room}):
-        room = database.room(name)
-        parts = tuple(part for part in database.parts(room) if part.n_finals) if room else ()
+        room = await store.room(name)
+        parts = tuple(part for part in await store.parts(room) if part.n_finals) if room else ()
         if len(parts) > 1:
-            yield _transcript(database, f"{parts[0].room_title or name} (all parts)", parts, unfinished)
+            yield await _transcript(store, f"{parts[0].room_title or name} (all parts)", parts, unfinished)
 
 
-def _transcript(
-    database: "Database", title: str, parts: "tuple[SessionRecord, ...]", unfinished: frozenset[str]
+async def _transcript(
+    store: "Transcripts", title: str, parts: "tuple[SessionRecord, ...]", unfinished: frozenset[str]
 ) -> Transcript:
     ids = [part.id for part in parts]
-    tracks = sorted({track for part in parts for track in database.tracks(part)})
+    tracks = sorted({track for part in parts for track in await store.tracks(part)})
     return Transcript(
         file_stem(parts[0].started_at_ms, title, " ".join(ids)), parts, tuple(tracks), unfinished.isdisjoint(ids)
     )

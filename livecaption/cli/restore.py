@@ -17,7 +17,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "restore",
         help="add the sessions of a backup to the store of transcripts",
         description="Add the sessions and rooms of a backup that the store of transcripts does not have. Nothing is "
-        "replaced. A server may use the store meanwhile. If there is no store, it is made.",
+        "replaced. Servers may use the store meanwhile. If there is no store, it is made. The sessions of a file can "
+        "also be added to a database (--store postgresql://...).",
         allow_abbrev=False,
     )
     parser.set_defaults(parser=parser)
@@ -31,20 +32,22 @@ async def run(options: argparse.Namespace) -> int:
     Raises:
         StoreFailed: the backup cannot be read, or the store not be written.
         StoreUnusable: the store cannot be made.
+        ConfigError: a library is missing.
     """
-    from livecaption.store.backup import ShorterSession, restore
+    from livecaption.store.archive import restored_into
+    from livecaption.store.backup import ShorterSession
 
-    path, store = store_of(options)
+    store = store_of(options)
     n_restored = n_old = n_shorter = 0
     oldest_ms = time.time() * 1000 - store.keep_days * 86_400_000
-    for restored in restore(options.file, path):
+    async for restored in restored_into(store, options.file):
         if isinstance(restored, ShorterSession):
             n_shorter += 1
             continue
         n_restored += 1
         n_old += restored.ended_at_ms < oldest_ms
         await asyncio.sleep(restored.rest_s)
-    note(f"restored {counted(n_restored, 'session')} into {path}")
+    note(f"restored {counted(n_restored, 'session')} into {store.place}")
     if n_old and store.keep_days:
         note(f"{n_old} of them ended more than {store.keep_days:g} days ago, and a server deletes them (--keep-days)")
     if n_shorter:

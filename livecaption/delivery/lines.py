@@ -34,12 +34,12 @@ class Sent:
     Attributes:
         session: the part; empty: none has begun.
         utterances: the channels of the part, each with its newest utterance that has its final.
-        seq: the number of the next text at the service; None: it is not known yet.
+        seq: the greatest number that was used at the service; 0: none is known to be.
     """
 
     session: str = ""
     utterances: tuple[tuple[int | None, int], ...] = ()
-    seq: int | None = None
+    seq: int = 0
 
 
 NOTHING_SENT = Sent()

@@ -47,6 +47,27 @@ class Numbered:
     text: Text
 
 
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """The state of a sink for the operator. It has no address and no password.
+
+    Attributes:
+        failing_for_s: time since the first failure after the newest success; None: the newest attempt did not fail.
+        problem: the reason; None: there is none.
+        sent, waiting, dropped: numbers of texts.
+    """
+
+    name: str
+    service: str
+    host: str
+    state: str
+    failing_for_s: float | None
+    problem: str | None
+    sent: int
+    waiting: int
+    dropped: int
+
+
 class Outgoing:
     """The texts of one sink. Times are those of a monotonic clock.
 
@@ -64,8 +85,8 @@ class Outgoing:
         self._waiting: deque[tuple[float, Text]] = deque()
         self._current: tuple[float, Text] | None = None
         self._may_have_arrived = False
-        self.seq: int | None = None
-        """The number of the next text; None: it is not known yet."""
+        self._seq: int | None = None
+        self._least_seq = 0
         self._n_failures = 0
         self._stopped = False
 
@@ -83,6 +104,32 @@ class Outgoing:
         """Number of texts that wait or are being sent."""
         return len(self._waiting) + (self._current is not None)
 
+    @property
+    def needs_beginning(self) -> bool:
+        """True if nobody knows yet which number comes next."""
+        return self._seq is None
+
+    @property
+    def newest_seq(self) -> int:
+        """The greatest number that is used; 0: none is known to be."""
+        return max(0, (self._least_seq if self._seq is None else self._seq) - 1)
+
+    def begin(self, seq: int) -> None:
+        """Begin with this number, or the one after those that are used already."""
+        self._seq = max(seq, self._least_seq)
+
+    def begin_again(self) -> None:
+        """Let the next text begin, because other processes of the server may have sent texts. One on its way stays."""
+        if self._seq is not None and self._current is None:
+            self._least_seq, self._seq = self._seq, None
+
+    def used(self, seq: int) -> None:
+        """Note that another process of the server has sent a text with this number."""
+        if self._seq is None:
+            self._least_seq = max(self._least_seq, seq + 1)
+        elif not self._may_have_arrived:
+            self._seq = max(self._seq, seq + 1)
+
     def push(self, text: Text, now_s: float) -> None:
         """Take a new text, and drop the oldest one if too many wait."""
         self._waiting.append((now_s, text))
@@ -90,11 +137,11 @@ class Outgoing:
 
     def next(self, now_s: float) -> Numbered | None:
         """Return the text to send now, with its number; None: there is none. Not before `begin`."""
-        assert self.seq is not None
+        assert self._seq is not None
         self.drop_old(now_s)
         if self._current is None and self._waiting:
             self._current = self._waiting.popleft()
-        return None if self._current is None else Numbered(self.seq, self._current[1])
+        return None if self._current is None else Numbered(self._seq, self._current[1])
 
     def drop_old(self, now_s: float) -> None:
         """Drop the texts that are too old."""
@@ -142,8 +189,8 @@ class Outgoing:
         self._stopped = True
 
     def _take_next_number(self) -> None:
-        assert self.seq is not None
-        self.seq += 1
+        assert self._seq is not None
+        self._seq += 1
         self._current = None
         self._may_have_arrived = False
 

@@ -1,6 +1,9 @@
-"""The other end of a sink, as the sink sees it. Types only."""
+"""The other end of a sink, as the sink sees it, and the session of HTTP that reaches it."""
 
+from http import HTTPStatus
 from typing import Protocol
+
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, DummyCookieJar
 
 from livecaption.delivery.outgoing import Numbered
 
@@ -39,3 +42,17 @@ class Receiver(Protocol):
 
     async def close(self) -> None:
         """End the connection."""
+
+
+def client_session() -> ClientSession:
+    """Return what sends to receivers. It verifies certificates, keeps no cookies, and follows no redirects."""
+    return ClientSession(cookie_jar=DummyCookieJar(), middlewares=(_refuse_redirects,))
+
+
+async def _refuse_redirects(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    """Treat a redirect as a failure, also that of a WebSocket: the operator did not name where it leads."""
+    response = await send(request)
+    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+        response.close()
+        raise DeliveryFailed(f"HTTP {response.status}: redirects are not followed", may_have_arrived=False)
+    return response

@@ -10,18 +10,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
-from http import HTTPStatus
+from dataclasses import replace
 
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, DummyCookieJar
+from aiohttp import ClientSession
 
 from livecaption.delivery.destination import MAX_SINKS, OBS, Destination
 from livecaption.delivery.http_sink import HttpCaptionSink
 from livecaption.delivery.lines import NOTHING_SENT, Lines, Sent
 from livecaption.delivery.obs_sink import ObsCaptionSink
-from livecaption.delivery.outgoing import Outgoing, SinkState
-from livecaption.delivery.receiver import DeliveryFailed, Receiver
-from livecaption.delivery.sources import Key, RoomSource, Source
+from livecaption.delivery.outgoing import Outgoing, SinkState, SinkStatus
+from livecaption.delivery.receiver import DeliveryFailed, Receiver, client_session
+from livecaption.delivery.sources import Key, RoomSource, Source, room_key
 from livecaption.errors import StoreFailed, Unavailable, UnknownSession
 from livecaption.events import Event
 from livecaption.ipc import logs
@@ -38,27 +37,6 @@ workers need one of them."""
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SinkStatus:
-    """The state of a sink for the operator. It has no address and no password.
-
-    Attributes:
-        failing_for_s: time since the first failure after the newest success; None: the newest attempt did not fail.
-        problem: the reason; None: there is none.
-        sent, waiting, dropped: numbers of texts.
-    """
-
-    name: str
-    service: str
-    host: str
-    state: str
-    failing_for_s: float | None
-    problem: str | None
-    sent: int
-    waiting: int
-    dropped: int
-
-
 class Sink:
     """One sink. It runs until `stop`, or until all captions of its source are sent.
 
@@ -69,6 +47,7 @@ class Sink:
         receiver: the same, as something to send to.
         news: wakes it while its source has no room.
         on_end: called when all captions of the source are sent.
+        on_sent: called with the number of each text that the receiver has accepted.
         sent: what another process has sent before; None: the sink is new.
     """
 
@@ -80,6 +59,7 @@ class Sink:
         receiver: Receiver,
         news: News,
         on_end: Callable[["Sink"], None],
+        on_sent: Callable[["Sink", int], None],
         sent: Sent | None = None,
     ) -> None:
         self.source = source
@@ -87,12 +67,12 @@ class Sink:
         self.destination = destination
         self._receiver = receiver
         self._source_news = news
-        self._on_end = on_end
+        self._on_end, self._on_sent = on_end, on_sent
         self._is_new = sent is None
         self._is_reading = False
         self._lines = Lines(destination.columns, sent or NOTHING_SENT)
         self.outgoing = Outgoing()
-        self.outgoing.seq = None if sent is None else sent.seq
+        self.outgoing.used(0 if sent is None else sent.seq)
         self._former: list[Receiver] = []  # those that were replaced, until they are closed
         self._changed = asyncio.Event()
         self._news = asyncio.Event()
@@ -122,7 +102,7 @@ class Sink:
     def sent(self) -> Sent | None:
         """The end of what it has sent, if another process may go on with it now; None: it is reading or sending."""
         is_busy = self._is_new or self._is_reading or self.outgoing.n_waiting
-        return None if is_busy else replace(self._lines.sent, seq=self.outgoing.seq)
+        return None if is_busy else replace(self._lines.sent, seq=self.outgoing.newest_seq)
 
     def can_become(self, destination: Destination) -> bool:
         """Return True if this is the same receiver with other settings, which goes on with the numbers of this sink."""
@@ -171,8 +151,11 @@ class Sink:
             else:
                 if room is not None:
                     # The room may go on elsewhere, with the part that is sent now. Later events are read from their
-                    # beginning.
-                    cursor = self._pass_over(room) if self._is_new else self._lines.sent.session
+                    # beginning, unless another process has sent what was said so far.
+                    is_new = self._is_new or self.source.is_shared
+                    cursor = self._pass_over(room) if is_new else self._lines.sent.session
+                    if self.source.is_shared:
+                        self.outgoing.begin_again()
                     self._is_reading = True
                     with room.used():
                         async with aclosing(room.subscribe(cursor, LOOK_S)) as feed:
@@ -239,12 +222,13 @@ class Sink:
         if not self.outgoing.n_waiting:
             return 0.0
         try:
-            if self.outgoing.seq is None:
-                self.outgoing.seq = await self._receiver.first_seq()
+            if self.outgoing.needs_beginning:
+                self.outgoing.begin(await self._receiver.first_seq())
             text = self.outgoing.next(time.monotonic())
             if text is not None:
                 await self._receiver.deliver(text)
                 self.outgoing.accepted()
+                self._on_sent(self, text.seq)
         except DeliveryFailed as error:
             return self.outgoing.failed(str(error), time.monotonic(), may_have_arrived=error.may_have_arrived)
         return 0.0
@@ -256,11 +240,19 @@ class Sinks:
     Args:
         rooms: what the sinks read.
         configured: the destinations of rooms that are there from the start, by room and name.
+        shared: whether other processes of the server have the same.
+
+    Attributes:
+        report_sent: called with the room, the name of the sink and the number of each text that was accepted.
     """
 
-    def __init__(self, rooms: Rooms, configured: Mapping[tuple[str, str], Destination]) -> None:
+    def __init__(
+        self, rooms: Rooms, configured: Mapping[tuple[str, str], Destination], *, shared: bool = False
+    ) -> None:
         self._rooms = rooms
         self._configured = configured
+        self._shared = shared
+        self.report_sent: Callable[[str, str, int], None] = lambda room, name, seq: None
         self._sinks: dict[tuple[Key, str], Sink] = {}  # by the source, and the name
         self._session: ClientSession | None = None
         self._n_sent = self._n_dropped = 0  # of sinks that are gone
@@ -268,7 +260,18 @@ class Sinks:
     async def start(self) -> None:
         """Attach the sinks that are configured."""
         for (room_name, name), destination in self._configured.items():
-            await self.attach(RoomSource(room_name, self._rooms), name, destination)
+            await self.attach(RoomSource(room_name, self._rooms, self._shared), name, destination)
+
+    @property
+    def numbers(self) -> list[tuple[str, str, int]]:
+        """The room, the name and the greatest used number of each sink that other processes have too."""
+        shared = [sink for sink in self.all if sink.source.is_shared]
+        return [(sink.source.key[1], sink.name, sink.outgoing.newest_seq) for sink in shared]
+
+    def note_sent(self, room: str, name: str, seq: int) -> None:
+        """Note that another process has used this number."""
+        if (sink := self._sinks.get((room_key(room), name))) is not None:
+            sink.outgoing.used(seq)
 
     async def attach(self, source: Source, name: str, destination: Destination, sent: Sent | None = None) -> Sink:
         """Attach a sink to a source. One of the same name is replaced, or changed.
@@ -294,7 +297,8 @@ class Sinks:
         if replaced is not None and replaced.can_become(destination):
             replaced.change(destination, receiver)
             return replaced
-        self._sinks[place] = sink = Sink(source, name, destination, receiver, self._rooms.news, self._ended, sent)
+        on_end, on_sent = self._ended, self._sent
+        self._sinks[place] = sink = Sink(source, name, destination, receiver, self._rooms.news, on_end, on_sent, sent)
         if replaced is not None:
             await self._end(replaced)
         return sink
@@ -317,13 +321,19 @@ class Sinks:
         for sink in ending:
             await self._end(sink)
 
+    def moving(self, key: Key) -> list[Sink]:
+        """Return the sinks of a room that go with it to other processes."""
+        return [sink for sink in self.of(key) if not sink.source.is_shared]
+
     async def give(self, key: Key) -> list[tuple[str, Destination, Sent]] | None:
         """Stop the sinks of a room that goes on in another process, and return them. None: some send last words."""
-        leaving = [(sink.name, sink.destination, sent) for sink in self.of(key) if (sent := sink.sent) is not None]
-        if len(leaving) < len(self.of(key)):
+        leaving = self.moving(key)
+        given = [(sink.name, sink.destination, sent) for sink in leaving if (sent := sink.sent) is not None]
+        if len(given) < len(leaving):
             return None
-        await self.detach_all(key)
-        return leaving
+        for sink in leaving:
+            await self.detach(key, sink.name)
+        return given
 
     def find(self, key: Key, name: str) -> Sink:
         """Return the sink of a source with this name.
@@ -370,6 +380,10 @@ class Sinks:
         if self._session is not None:
             await self._session.close()
 
+    def _sent(self, sink: Sink, seq: int) -> None:
+        if sink.source.is_shared:
+            self.report_sent(sink.source.key[1], sink.name, seq)
+
     def _ended(self, sink: Sink) -> None:
         """Forget a sink that has sent all captions of its session. At the stop of the server, `close` has them all."""
         place = sink.source.key, sink.name
@@ -384,17 +398,3 @@ class Sinks:
     def _count(self, sink: Sink) -> None:
         self._n_sent += sink.outgoing.n_sent
         self._n_dropped += sink.outgoing.n_dropped
-
-
-def client_session() -> ClientSession:
-    """Return what sends to receivers. It verifies certificates, keeps no cookies, and follows no redirects."""
-    return ClientSession(cookie_jar=DummyCookieJar(), middlewares=(_refuse_redirects,))
-
-
-async def _refuse_redirects(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
-    """Treat a redirect as a failure, also that of a WebSocket: the operator did not name where it leads."""
-    response = await send(request)
-    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
-        response.close()
-        raise DeliveryFailed(f"HTTP {response.status}: redirects are not followed", may_have_arrived=False)
-    return response

@@ -47,6 +47,10 @@ class Source(Protocol):
     def is_over(self) -> bool:
         """True if nothing more follows."""
 
+    @property
+    def is_shared(self) -> bool:
+        """True if other processes of the server have it in turn, with sinks of their own."""
+
     async def open(self) -> Room | None:
         """Return the room to read; None: there is none that goes on.
 
@@ -61,6 +65,7 @@ class RoomSource:
 
     name: str
     rooms: Rooms
+    is_shared: bool = False
 
     @property
     def key(self) -> Key:
@@ -78,7 +83,9 @@ class RoomSource:
         return self.rooms.closed
 
     async def open(self) -> Room | None:
-        """See `Source`."""
+        """See `Source`. One that is shared is read while somebody speaks in it here."""
+        if self.is_shared and self.rooms.speaker_in(self.name) is None:
+            return None
         return await _going_on(self.rooms, self.name)
 
 
@@ -88,6 +95,7 @@ class SessionSource:
 
     session: LiveSession
     rooms: Rooms
+    is_shared: bool = False
 
     @property
     def key(self) -> Key:

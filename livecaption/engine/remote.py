@@ -47,6 +47,8 @@ SETTINGS = {
     "RAY_task_rpc_inlined_bytes_limit": str(MAX_MESSAGE_BYTES),
     # A driver and an actor end this long after the head of the cluster; Ray's own value is a minute.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+    # Ray's own value is 15: each process of the actor's machine would come first, also when the actor is to end.
+    "RAY_worker_niceness": "0",
 }
 """Variables of Ray for both ends. It reads them when it is imported."""
 BEATS = "beats"

@@ -1,9 +1,10 @@
 """Measure how late the last of many readers receives a caption, and how much memory a reader costs. Linux only.
 
-    python -m livecaption.evaluation.audience RECORDING [--readers N] [--websocket]
+    python -m livecaption.evaluation.audience RECORDING [--readers N] [--websocket] [--store postgresql://...]
 
-The server is a separate process with the scripted engine, on loopback. The delay of an event begins when the first
-socket receives it, the publisher's or a reader's. It ends when the last reader receives it.
+The server is a separate process with the scripted engine, on loopback. With `--store`, the same is measured again with
+two servers that share this database, each with half of the readers. The delay of an event begins when the first socket
+receives it, the publisher's or a reader's. It ends when the last reader receives it.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,7 +43,7 @@ class Figures:
     Attributes:
         delays_s: delay of each event from the first socket that received it to the last reader.
         n_missed: sum over all readers of the events that they did not receive; partials may be skipped.
-        reader_bytes: growth of the server's memory per reader, after they have read for a while.
+        reader_bytes: growth of the servers' memory per reader, after they have read for a while.
     """
 
     delays_s: list[float]
@@ -92,9 +94,9 @@ class _Reader(asyncio.Protocol):
         self._rest = data[max(end, len(data) - 40) :]
 
 
-async def measure(server: ServerProcess, pcm: bytes, n_readers: int, *, websocket: bool = False) -> Figures:
-    """Stream the recording from one publisher to `n_readers` readers."""
-    url = await server.ready()
+async def measure(servers: Sequence[ServerProcess], pcm: bytes, n_readers: int, *, websocket: bool = False) -> Figures:
+    """Stream the recording from a publisher at the first server to `n_readers` readers of all servers."""
+    urls = [await server.ready() for server in servers]
     arrivals = _Arrivals()
 
     async def say() -> AsyncIterator[bytes]:
@@ -105,20 +107,27 @@ async def measure(server: ServerProcess, pcm: bytes, n_readers: int, *, websocke
             await stream.send_audio(chunk)
         await stream.stop()
 
-    async with connect(url) as stream:
-        before_bytes = psutil.Process(server.pid).memory_info().rss
-        transports = await _connect(url, stream.ready.session, n_readers, arrivals, websocket=websocket)
+    async with connect(urls[0]) as stream:
+        before_bytes = _memory_bytes(servers)
+        transports: list[asyncio.BaseTransport] = []
+        for n, url in enumerate(urls):
+            n_here = n_readers * (n + 1) // len(urls) - n_readers * n // len(urls)
+            transports += await _connect(url, stream.ready.session, n_here, arrivals, websocket=websocket)
         speaking = asyncio.ensure_future(speak(stream))
         async for _ in stream:
             arrivals.record_sent(stream.last_seq)
         await speaking
-    after_bytes = psutil.Process(server.pid).memory_info().rss
+    after_bytes = _memory_bytes(servers)
     await asyncio.sleep(0.5)
     for transport in transports:
         transport.close()
     delays_s = [last_s - arrivals.first_s[seq] for seq, last_s in arrivals.last_s.items()]
     n_missed = sum(n_readers - n for n in arrivals.n_readers.values())
     return Figures(delays_s, n_missed, (after_bytes - before_bytes) / n_readers)
+
+
+def _memory_bytes(servers: Sequence[ServerProcess]) -> int:
+    return sum(psutil.Process(server.pid).memory_info().rss for server in servers)
 
 
 async def _connect(
@@ -147,10 +156,11 @@ async def _connect(
     return transports
 
 
-def table(figures: Figures, n_readers: int) -> Table:
+def table(figures: Figures, n_readers: int, n_servers: int = 1) -> Table:
     """Make a table of the figures."""
     delays_ms = sorted(1000 * delay_s for delay_s in figures.delays_s)
-    shown = Table(title=f"{n_readers} readers, {len(delays_ms)} events")
+    among = f", {n_servers} servers" if n_servers > 1 else ""
+    shown = Table(title=f"{n_readers} readers, {len(delays_ms)} events{among}")
     for heading in ("median", "p95", "worst", "not read", "memory"):
         shown.add_column(heading, justify="right")
     shown.add_row(
@@ -166,9 +176,12 @@ async def _main(arguments: argparse.Namespace) -> None:
     # The server inherits this limit.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * arguments.readers + 1000), hard))
-    async with serving() as server:
-        figures = await measure(server, 2 * pcm, arguments.readers, websocket=arguments.websocket)
-    Console().print(table(figures, arguments.readers))
+    for n_servers in (1, 2) if arguments.store else (1,):
+        async with AsyncExitStack() as stack:
+            store = ("--store", arguments.store) if arguments.store else ()
+            servers = [await stack.enter_async_context(serving(*store)) for _ in range(n_servers)]
+            figures = await measure(servers, 2 * pcm, arguments.readers, websocket=arguments.websocket)
+        Console().print(table(figures, arguments.readers, n_servers))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -177,6 +190,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("recording", type=Path)
     parser.add_argument("--readers", type=int, default=1000, metavar="N")
     parser.add_argument("--websocket", action="store_true", help="use WebSockets instead of server-sent events")
+    parser.add_argument("--store", metavar="ADDRESS", help="also measure two servers with this database")
     asyncio.run(_main(parser.parse_args(arguments)))
 
 

@@ -1,6 +1,6 @@
 """Measure what a stream costs the server's process, and how late its event loop is. Linux only.
 
-    python -m livecaption.evaluation.loop_cost RECORDING [--streams 50,150] [--speech 70] [--seconds 20]
+    python -m livecaption.evaluation.loop_cost RECORDING [--streams 50,150] [--speech 70] [--seconds 20] [--processes 1]
 
 The server has the scripted engine and a store. The streams come from a process of their own at the pace of speech:
 16 kHz, 16-bit integers, messages of 100 ms, each stream from another place of the recording. Faint noise follows the
@@ -8,7 +8,8 @@ recording, which takes `--speech` percent of the time.
 
 The cost is CPU time of the server's process, without its workers, for each second of received audio. It is divided
 among the stages as `evaluation.stages` measures them in a second run. The lag of the event loop is that of the server's
-own histogram, `livecaption_event_loop_lag_seconds`.
+own histogram, `livecaption_event_loop_lag_seconds`. With several processes, cost and memory are those of all together,
+and so are the looks at their loops; stages are not measured then.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from livecaption.evaluation.stages import STAGES
 from livecaption.evaluation.usage import look
 
 PROFILED = (sys.executable, "-m", "livecaption.evaluation.stages")
-LAG_BUCKET = re.compile(r'^livecaption_event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
+LAG_BUCKET = re.compile(r'^livecaption_event_loop_lag_seconds_bucket\{[^}]*\ble="([^"]+)"[^}]*\} (\S+)$', re.MULTILINE)
 NOISE_DB = -65
 """Level of the noise between two repetitions of the recording, in dB of full scale: a quiet room."""
 WARM_UP_S = 5.0
@@ -73,6 +74,7 @@ class Clients:
 class _Snapshot:
     cpu_s: float
     audio_s: float
+    memory_bytes: int
     lags: Mapping[float, int]
     stages: Mapping[str, float]
 
@@ -84,11 +86,13 @@ class Cost:
     Attributes:
         ms_per_s: CPU time of the server's process for a second of audio of one stream, in ms.
         stages: the same of each stage.
+        memory_bytes: growth of the server's memory, without its workers, since before the first stream, for each one.
         lags: how often the loop was late by at most so many seconds.
     """
 
     n_streams: int
     ms_per_s: float
+    memory_bytes: float
     stages: Mapping[str, float]
     lags: Mapping[float, int]
     clients: Clients
@@ -141,9 +145,14 @@ async def _count(received: AsyncIterator[Mapping[str, str]], events: Counter[str
 
 
 async def measure(
-    recording: Path, n_streams: int, speech: float, duration_s: float, warm_up_s: float = WARM_UP_S
+    recording: Path,
+    n_streams: int,
+    speech: float,
+    duration_s: float,
+    warm_up_s: float = WARM_UP_S,
+    n_processes: int = 1,
 ) -> Cost:
-    """Run a server and its streams, twice: the second time to measure the stages.
+    """Run a server and its streams; twice if it has one process: the second time to measure the stages.
 
     Args:
         recording: speech in any container.
@@ -151,25 +160,32 @@ async def measure(
         speech: the share of the recording in the audio, above 0 to 1.
         duration_s: time of a measurement.
         warm_up_s: see `WARM_UP_S`.
+        n_processes: processes of the server.
     """
     messages = messages_of(read_pcm(recording), speech)
     with ProcessPoolExecutor(1, get_context("spawn")) as clients, TemporaryDirectory() as directory:
 
         async def run(command: Sequence[str], stages: Path | None = None) -> Cost:
             store = ("--store", str(Path(directory, "store.db")))
-            async with serving("--max-streams", str(n_streams), *store, command=command) as server:
+            numbers = ("--max-streams", str(n_streams), "--processes", str(n_processes))
+            async with serving(*numbers, *store, command=command) as server:
                 url = await server.ready()
+                empty = await _look(url, stages)
                 work = functools.partial(stream, url, messages, n_streams, 3 * warm_up_s + duration_s, warm_up_s)
                 streams = asyncio.get_running_loop().run_in_executor(clients, work)
                 await asyncio.sleep(2 * warm_up_s)
                 before = await _look(url, stages)
                 await asyncio.sleep(duration_s)
                 after = await _look(url, stages)
-                return Cost(n_streams, **_between(before, after), clients=await streams)
+                memory_bytes = (after.memory_bytes - empty.memory_bytes) / n_streams
+                between = _between(before, after)
+                return Cost(n_streams, memory_bytes=memory_bytes, **between, clients=await streams)
 
         # The clients' process is started first, so that the streams begin in time.
         await asyncio.get_running_loop().run_in_executor(clients, functools.partial(stream, "", (), 0, 0.0, 0.0))
         cost = await run(COMMAND)
+        if n_processes > 1:
+            return cost
         path = Path(directory, "stages")
         profiled = await run((*PROFILED, str(path)), path)
         all_s = sum(profiled.stages.values())
@@ -183,11 +199,14 @@ async def _look(url: str, stages: Path | None) -> _Snapshot:
             return str(answer.read(), "utf-8")
 
     stats = (await look(url, "")).stats
-    lags = LAG_BUCKET.findall(await asyncio.to_thread(look_at_lags))
+    lags: Counter[float] = Counter()
+    for bound_s, n in LAG_BUCKET.findall(await asyncio.to_thread(look_at_lags)):
+        lags[float(bound_s)] += round(float(n))
     return _Snapshot(
         stats["server"]["cpu_seconds"],
         stats["received_audio_s"],
-        {float(bound_s): round(float(n)) for bound_s, n in lags},
+        stats["server"]["resident_memory_bytes"],
+        lags,
         json.loads(await asyncio.to_thread(stages.read_text)) if stages else {},
     )
 
@@ -217,7 +236,8 @@ def table(costs: Sequence[Cost]) -> Table:
         shown.add_row(name, *map(cell, costs))
 
     add("all in", lambda cost: f"{cost.ms_per_s:.2f}")
-    for stage in STAGES:
+    add("memory of a stream", lambda cost: f"{cost.memory_bytes / 1024:.0f} KiB")
+    for stage in STAGES if any(cost.stages for cost in costs) else ():
         add(stage, lambda cost, stage=stage: f"{cost.stages.get(stage, 0.0):.2f}")  # type: ignore[misc]
     for name, percent in (("loop late at most by, p50", 50), ("p99", 99), ("worst", 100)):
         add(name, lambda cost, percent=percent: f"{1000 * lag_percentile_s(cost.lags, percent):.0f} ms")  # type: ignore[misc]
@@ -236,10 +256,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--streams", default="50,150", metavar="N,N", help="numbers of streams (default: %(default)s)")
     parser.add_argument("--speech", type=float, default=70, metavar="PERCENT", help="speech (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20, metavar="S", help="to measure (default: %(default)s)")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="of the server (default: %(default)s)")
     options = parser.parse_args(arguments)
     numbers = [int(number) for number in options.streams.split(",")]
     costs = [
-        asyncio.run(measure(options.recording, n_streams, options.speech / 100, options.seconds))
+        asyncio.run(
+            measure(options.recording, n_streams, options.speech / 100, options.seconds, n_processes=options.processes)
+        )
         for n_streams in numbers
     ]
     Console().print(table(costs))

@@ -3,10 +3,51 @@
 import asyncio
 import os
 import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 TIMEOUT_FACTOR = float(os.environ.get("LIVECAPTION_TEST_TIMEOUT_FACTOR", "1"))
 """Factor of all time limits, for slow machines."""
+LOOK_S = 0.05
+"""Interval in which the waiting for processors is read. It is shorter than the limits."""
+
+
+class Patience:
+    """The time that processes have for something. It stands still while one of them waits for a processor.
+
+    Beside other programs a process may wait for a second before it computes for a millisecond. The kernel counts that
+    time for each thread. This process counts too, because it has to notice what the others do.
+
+    Args:
+        within_s: the time that they have.
+        pids: the processes.
+    """
+
+    def __init__(self, within_s: float, pids: Iterable[int]) -> None:
+        self.within_s = within_s
+        self._left_s = within_s * TIMEOUT_FACTOR
+        self._waited_s = {pid: _waited_s(pid) for pid in (os.getpid(), *pids)}
+        self._looked_s = time.monotonic()
+
+    def left_s(self) -> float:
+        """Return what is left of the time. It is to be called at short intervals."""
+        now_s = time.monotonic()
+        waited_s = {pid: max(before_s, _waited_s(pid)) for pid, before_s in self._waited_s.items()}
+        hindered_s = sum(waited_s.values()) - sum(self._waited_s.values())
+        self._left_s -= max(0.0, now_s - self._looked_s - hindered_s)
+        self._looked_s, self._waited_s = now_s, waited_s
+        return self._left_s
+
+
+def _waited_s(pid: int) -> float:
+    """Return how long the threads of a process have waited for a processor; 0 if it has ended."""
+    waited_ns = 0
+    for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):
+            waited_ns += int(thread.read_text().split()[1])
+    return waited_ns / 1e9
 
 
 class ProcessEnd:
@@ -36,9 +77,15 @@ class ProcessEnd:
         Raises:
             TimeoutError: the process did not end within the time.
         """
-        done, _ = await asyncio.wait({self._ended}, timeout=max(0.0, within_s * TIMEOUT_FACTOR))
-        if not done:
-            raise TimeoutError(f"not ended within {within_s:.3f} s: {what}")
+        return await self.wait_with(Patience(within_s, [self.pid]), what)
+
+    async def wait_with(self, patience: Patience, what: str) -> float:
+        """Wait like `wait`, for a time that others share, or that others may delay."""
+        while not self._ended.done():
+            left_s = patience.left_s()
+            if left_s <= 0:
+                raise TimeoutError(f"not ended within {patience.within_s:.3f} s: {what}")
+            await asyncio.wait({self._ended}, timeout=min(left_s, LOOK_S))
         return self._ended.result()
 
     @property

@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from livecaption.evaluation.process_end import TIMEOUT_FACTOR, ProcessEnd
+from livecaption.evaluation.process_end import TIMEOUT_FACTOR, Patience, ProcessEnd
 
 START_TIMEOUT_S = 20.0
 TREE_GONE_WITHIN_S = 0.25
@@ -205,7 +205,7 @@ class ServerProcess:
             TimeoutError: the server did not end within the time.
         """
         try:
-            await self._end.wait(within_s)
+            await self._end.wait_with(Patience(within_s, self.tree()), "the server")
         except TimeoutError:
             raise TimeoutError(f"not ended within {within_s:.3f} s; its log:\n{self.output}") from None
         return self.process.wait()
@@ -258,12 +258,12 @@ class ServerProcess:
         Raises:
             TimeoutError: a process did not end within the time.
         """
-        deadline_s = self._loop.time() + within_s * TIMEOUT_FACTOR
+        patience = Patience(within_s, self.tree())
         # Repeat until none is found, because a process may start while another one ends.
         while pids := self.tree():
             for pid in pids:
                 with suppress(ProcessLookupError), ProcessEnd(pid) as end:
-                    await end.wait((deadline_s - self._loop.time()) / TIMEOUT_FACTOR, what=_describe(pid))
+                    await end.wait_with(patience, _describe(pid))
 
     def dispose(self) -> None:
         """Kill all remaining processes and close all descriptors."""

@@ -167,6 +167,13 @@ class Connection:
         if self._session is None:
             self.finish(self._ending_by_a_stop)
 
+    def send_away(self) -> None:
+        """Close, so that the client resumes its session at another server if it can go on there. Here it is parked."""
+        session = self._session
+        if session is not None and session.outlives_server and session.takes_audio and self._ending is None:
+            session.connection_lost(self, clean=False)
+            self.finish(Ending("restarting"))
+
     def fail(self, error: LivecaptionError) -> None:
         """Refuse a client that has no session: send it the error, and close."""
         if self._session is None and self._ending is None:

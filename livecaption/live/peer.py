@@ -51,6 +51,9 @@ class Socket(Protocol):
     def drain(self) -> None:
         """Shorten the time-outs, because the server stops; close where there is no session."""
 
+    def send_away(self) -> None:
+        """Close, so that the client resumes its session at another server if it can go on there."""
+
     def fail(self, error: LivecaptionError) -> None:
         """Refuse a client that has no session."""
 

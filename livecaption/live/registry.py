@@ -252,17 +252,21 @@ class SessionRegistry:
 
     def leave(self, session_id: str, ending: Ending, *, is_lost: bool) -> bool:
         """Let another server go on with a session: see `LiveSession.leave`. Return False if it is not here."""
-        session = self._sessions.get(session_id)
-        if session is None or session not in self._open:
+        if (session := self._sessions.get(session_id)) is None or session not in self._open:
             return False
         session.leave(ending, is_lost=is_lost)
         self._session_ended(session)
         return True
 
+    def send_away(self) -> list[LiveSession]:
+        """Park all sessions that can go on elsewhere, and close their connections. Return these sessions."""
+        for socket in self.connections:
+            socket.send_away()
+        return [session for session in self._open if session.outlives_server and session.parked]
+
     def forget(self, session_id: str) -> None:
         """Forget a session that was deleted. If it runs, forget its captions so far, and the rest at its end."""
-        session = self.known(session_id)
-        if session is not None:
+        if (session := self.known(session_id)) is not None:
             session.hub.forget()
             if session not in self._open:
                 del self._sessions[session_id]
@@ -273,16 +277,13 @@ class SessionRegistry:
         Raises:
             UnknownSession: there is none.
         """
-        session = self.known(session_id)
-        if session is None:
+        if (session := self.known(session_id)) is None:
             raise UnknownSession("there is no such session, or it is forgotten")
         return session
 
     def known(self, session_id: str) -> LiveSession | None:
         """Return the session of this name, open or just over, or None."""
         return self._sessions.get(session_id)
-
-    # Admission
 
     def check_admission(self) -> None:
         """Check that one more stream would be admitted now.
@@ -381,8 +382,7 @@ class SessionRegistry:
             session.drain()
         if await self._gone_within(self._drain_timeout_s - GIVE_UP_MARGIN_S):
             return
-        n_lost = sum([session.give_up_finals() for session in list(self._open)])
-        if n_lost:
+        if n_lost := sum([session.give_up_finals() for session in list(self._open)]):
             self.overran = True
             logger.error("finals of %d streams did not come in time", n_lost)
         if not await self._gone_within(GIVE_UP_MARGIN_S):

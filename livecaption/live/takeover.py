@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from livecaption.errors import InvalidMessage, StoreFailed, Unavailable, WrongState
 from livecaption.live.anywhere import Anywhere
+from livecaption.live.cut_off import CutOff
 from livecaption.live.dialects.commands import Reattach
 from livecaption.live.dialects.dialect import Restore
 from livecaption.live.registry import SessionRegistry
@@ -35,6 +36,7 @@ class Takeover:
         store: the shared store. It is not opened yet.
         sessions, rooms: those of this server.
         anywhere: has the readers of sessions that come here.
+        cut_off: what happens while the store is not reached.
         restore: reads the message that has started a session; None: no protocol is resumable.
         endpointing: the defaults of a session.
         resume_window_s: how long a session waits for its publisher.
@@ -46,6 +48,7 @@ class Takeover:
         sessions: SessionRegistry,
         rooms: Rooms,
         anywhere: Anywhere,
+        cut_off: CutOff,
         restore: Restore | None,
         endpointing: EndpointingConfig,
         resume_window_s: float,
@@ -54,11 +57,12 @@ class Takeover:
         self._sessions = sessions
         self._rooms = rooms
         self._anywhere = anywhere
+        self._cut_off = cut_off
         self._restore = restore
         self._endpointing = endpointing
         self._resume_window_s = resume_window_s
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        store.share(self._give_up, self._lose)
+        store.share(self._give_up, self._lose, cut_off.note)
 
     async def adopt(self) -> None:
         """Go on with the sessions that servers have left which are dead. They wait for their publishers.
@@ -78,9 +82,10 @@ class Takeover:
 
         Raises:
             Unauthorized: `wrong_token`.
-            Unavailable: yet another server was faster, or the store cannot be read or changed now, or somebody else
-                speaks in its room, so that it is about to end.
+            Unavailable: yet another server was faster, or the store cannot be read or changed now, or this server is
+                cut off from it, or somebody else speaks in its room, so that it is about to end.
         """
+        self._cut_off.check_publisher(asked.session)
         lock = self._locks.setdefault(asked.session, asyncio.Lock())
         async with lock:  # two connections may resume it
             if self._sessions.known(asked.session) is None:
@@ -121,8 +126,8 @@ class Takeover:
         if not self._sessions.leave(session_id, Ending("replaced"), is_lost=False):
             self._store.release(session_id)
 
-    def _lose(self, session_id: SessionId, is_owned: bool) -> None:
-        """Drop a session that has moved on. If no server has it, its publisher is to come back."""
-        ending = Ending("replaced" if is_owned else "restarting")
+    def _lose(self, session_id: SessionId, with_publisher: bool) -> None:
+        """Drop a session that has moved on. If its publisher is at no other server, it is to come back."""
+        ending = Ending("replaced" if with_publisher else "restarting")
         if self._sessions.leave(session_id, ending, is_lost=True):
             logger.warning("session=%s was taken over by another server", logged_id(session_id))

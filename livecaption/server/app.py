@@ -13,9 +13,10 @@ from aiohttp import hdrs, web
 from livecaption.config import Config, is_on_this_machine
 from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery.sinks import Sinks
-from livecaption.errors import LivecaptionError
+from livecaption.errors import LivecaptionError, UpgradeRequired
 from livecaption.live.anywhere import Anywhere
 from livecaption.live.connection import Connection
+from livecaption.live.cut_off import CutOff
 from livecaption.live.dialects.dialect import Dialect, Route
 from livecaption.live.lobby import Lobby
 from livecaption.live.opener import SessionOpener
@@ -41,7 +42,14 @@ from livecaption.server import (
 from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
-from livecaption.server.elsewhere import given_to_one_with_room, given_to_owner, gone, siblings_of, to_the_owner
+from livecaption.server.elsewhere import (
+    given_to_one_with_room,
+    given_to_owner,
+    gone,
+    learn_numbers,
+    siblings_of,
+    to_the_owner,
+)
 from livecaption.server.exports import EXPORTS, Exports
 from livecaption.server.followed import FOLLOWED, Followed
 from livecaption.server.growing import GROWING, GrowingTranscripts
@@ -58,13 +66,6 @@ READ_MARGIN_BYTES = 64 * 1024
 the dialect's own limit are therefore read, and refused with an error that arrives."""
 
 logger = logging.getLogger(__name__)
-
-
-class UpgradeRequired(LivecaptionError):
-    """A plain GET of the stream endpoint that passed all checks. A page sends it to check before it connects."""
-
-    http_status = 426
-    default_code = "upgrade_required"
 
 
 def build_app(config: Config | None = None, routes: Sequence[Route] | None = None) -> web.Application:
@@ -116,15 +117,15 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         limits=config.live.registry,
     )
     keys = app[KEYS] = Keys(config.server)
-    drain_timeout_s = config.server.drain_timeout_s
     anywhere = Anywhere(sessions, store, hold_s)
     known_rooms = Rooms(sessions, store, anywhere, hold_s)
-    attached = Sinks(known_rooms, destinations)
-    restore = restorer(routes)
+    attached = Sinks(known_rooms, destinations, shared=config.server.process is not None)
+    cut_off = CutOff(sessions)
     takeover = None
     if store is not None:
-        takeover = Takeover(store, sessions, known_rooms, anywhere, restore, config.endpointing, hold_s)
-    recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
+        restore = restorer(routes)
+        takeover = Takeover(store, sessions, known_rooms, anywhere, cut_off, restore, config.endpointing, hold_s)
+    recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=config.server.drain_timeout_s)
     app[METRICS] = Metrics(pool, sessions, recordings.counts, store, keys, attached)
     app[SERVICES] = Services(
         config,
@@ -139,7 +140,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         recordings=recordings,
         store=store,
         takeover=takeover,
-        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, attached, keys),
+        cut_off=cut_off,
+        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, keys, attached),
     )
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
@@ -164,9 +166,9 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_interrupted_sessions)
+    app.cleanup_ctx.append(_siblings)
     app.cleanup_ctx.append(_sinks)
     app.cleanup_ctx.append(_watch_loop)
-    app.cleanup_ctx.append(_siblings)
     app.cleanup_ctx.append(_watch_keys)
     app.on_shutdown.append(drain)
     # This logger would log the subprotocols of a client that offers only unknown ones, and thereby its token.
@@ -257,6 +259,7 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         if await given_to_owner(request, dialect.claimed or dialect.claimed_room):
             return gone()
         account = await request.app[KEYS].account_of(key)
+        services.cut_off.check_publisher(dialect.claimed)
         claimed = _claimed_session(services, dialect)
         if claimed is not None:
             services.sessions.check_loaded()
@@ -332,6 +335,8 @@ async def _look_up_own_names(app: web.Application) -> None:
 async def _sinks(app: web.Application) -> AsyncIterator[None]:
     """Attach sinks once interrupted sessions are there, so that their earlier captions are not sent again."""
     await app[SERVICES].sinks.start()
+    if app[SERVICES].siblings is not None:
+        await learn_numbers(app[SERVICES])
     yield
     await app[SERVICES].sinks.close()
 

@@ -5,6 +5,7 @@ over: see `handover`. Where that process does not answer, this one takes the ses
 """
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
@@ -21,7 +22,7 @@ from livecaption.live.accounts import Use
 from livecaption.live.rooms import Rooms
 from livecaption.live.slots import RETRY_AFTER_S
 from livecaption.server.config import Place
-from livecaption.server.handover import can_be_given
+from livecaption.server.handover import given_by
 from livecaption.server.keys import Keys
 from livecaption.server.metrics import Metrics
 from livecaption.server.moving_sinks import GIVE_SINKS, MovingSinks
@@ -35,6 +36,10 @@ LOOK_INTERVAL_S = 0.1
 N_LOOKS = 100
 """Looks for the process that has a session. By then the next process has started, or the publisher is back. More:
 readers of a process that hangs wait for longer. Fewer: on a busy machine some are refused for no reason."""
+SENT = "sent"
+"""The message that a sink of the settings has used a number: the room, the name of the sink, and the number."""
+NUMBERS = "numbers"
+"""The question for all such numbers."""
 USES = "uses"
 """The question for the streams of each key, and their audio."""
 WRONG = "wrong"
@@ -46,7 +51,7 @@ OTHERS_MAY_HAVE_ROOM = ("overloaded", "loading", "failed")
 
 
 def siblings_of(
-    place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms, sinks: Sinks, keys: Keys
+    place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms, keys: Keys, sinks: Sinks
 ) -> Siblings | None:
     """Return the other processes, with what this one answers them; None: this is the only one."""
     if place is None:
@@ -82,16 +87,27 @@ def siblings_of(
             "has": partial(_has, app),
             CHANGED: rooms.let_go,
             GIVE_SINKS: moving.give,
-            HAS_SINKS: lambda name: bool(sinks.of(room_key(name))),
+            HAS_SINKS: lambda name: bool(sinks.moving(room_key(name))),
             USES: lambda _: {sha256: astuple(use) for sha256, use in keys.accounts.uses(datetime.now(UTC)).items()},
             WRONG: note_wrong,
+            SENT: lambda about: sinks.note_sent(*json.loads(about)),
+            NUMBERS: lambda _: sinks.numbers,
         },
     )
     rooms.changed = note_changed
     rooms.is_elsewhere = is_elsewhere
     keys.uses_elsewhere = uses_elsewhere
+    sinks.report_sent = lambda *sent: siblings.tell(SENT, json.dumps(sent))
     keys.report_wrong = lambda address, n: siblings.tell(WRONG, f"{n} {address}")
     return siblings
+
+
+async def learn_numbers(services: Services) -> None:
+    """Let the sinks of the settings go on with the numbers that other processes have used."""
+    assert services.siblings is not None  # the caller has checked
+    for numbers in (await services.siblings.ask(NUMBERS)).values():
+        for room, name, seq in numbers:
+            services.sinks.note_sent(room, name, seq)
 
 
 def takes_streams(services: Services) -> bool:
@@ -137,9 +153,9 @@ def gone() -> web.Response:
 async def _given(request: web.Request, question: str, about: str = "") -> bool:
     """Give a client to a process that answers a question with yes. Return False if there is none."""
     siblings = request.app[SERVICES].siblings
-    if siblings is None or not can_be_given(request):
+    if siblings is None:
         return False
-    number = await siblings.first_that(question, about)
+    number = await siblings.first_that(question, about, given_by(request, siblings.numbers))
     if number is None or not await siblings.handover.give(request, number):
         return False
     request["handed over"] = True

@@ -22,13 +22,13 @@ from livecaption.server.config import Place
 from livecaption.server.relay import Relays
 
 HANDED = "X-Livecaption-Handed-Over"
-"""The header of a request that came from another process. It is not handed over again."""
+"""The header of a request that came from other processes: their numbers. It is not handed over to them again."""
 MAX_HEAD_BYTES = 180_000
 """The largest request that is handed over, in one message of the socket. Bodies of these paths are at most 64 KB."""
 RELAYED = "relayed"
 """The name under which a transport has what is relayed about its client. That comes with the descriptor, and not in a
 header, which a client could set."""
-LEFT_OUT = {name.lower().encode() for name in (hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.EXPECT)}
+LEFT_OUT = {name.lower().encode() for name in (hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.EXPECT, HANDED)}
 
 
 class Handover:
@@ -36,7 +36,7 @@ class Handover:
 
     def __init__(self, place: Place) -> None:
         self._directory = Path(place.directory)
-        self._number = place.number
+        self._number, self._numbers = place.number, range(1, place.n + 1)
         self._socket: socket.socket | None = None
         self.relays = Relays()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,7 +70,8 @@ class Handover:
         transport = request.transport
         if transport is None:
             return False
-        as_it_came = _head(request, len(body)) + body
+        handed_by = given_by(request, self._numbers) | {self._number}
+        as_it_came = _head(request, handed_by, len(body)) + body
         if transport.get_extra_info("ssl_object") is None:
             connection, relayed = (transport.get_extra_info(name) for name in ("socket", RELAYED))
             if not self._send(number, relayed, as_it_came, connection.fileno()):
@@ -125,9 +126,10 @@ class Handover:
         return self._directory / f"{number}.connections"
 
 
-def can_be_given(request: web.Request) -> bool:
-    """Return whether another process could have the connection of a request."""
-    return HANDED not in request.headers
+def given_by(request: web.Request, numbers: Iterable[int]) -> set[int]:
+    """Return which of these processes have handed a request over. A client that makes some up reaches fewer."""
+    named = request.headers.get(HANDED, "").split(",")
+    return {number for number in numbers if str(number) in named}
 
 
 def _tell_about(transport: asyncio.BaseTransport, relayed: dict[str, Any]) -> None:
@@ -136,11 +138,11 @@ def _tell_about(transport: asyncio.BaseTransport, relayed: dict[str, Any]) -> No
     transport._extra.update(names, sslcontext=True, **{RELAYED: relayed})  # type: ignore[attr-defined]
 
 
-def _head(request: web.Request, n_bytes: int) -> bytes:
+def _head(request: web.Request, handed_by: Iterable[int], n_bytes: int) -> bytes:
     """Return the beginning of the request as it came, with its body in one piece."""
     headers: Iterable[tuple[bytes, bytes]] = [
         *(header for header in request.raw_headers if header[0].lower() not in LEFT_OUT),
-        (HANDED.encode(), b"1"),
+        (HANDED.encode(), ",".join(map(str, handed_by)).encode()),
         *([(hdrs.CONTENT_LENGTH.encode(), str(n_bytes).encode())] if n_bytes else []),
     ]
     version = f"HTTP/{request.version.major}.{request.version.minor}"

@@ -103,9 +103,10 @@ async def healthz(_: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """`GET /readyz`: 200 if a process would accept a new stream, else 503 with the reason of this one."""
     services = request.app[SERVICES]
-    if takes_streams(services) or (services.siblings is not None and await services.siblings.first_that("ready")):
-        return web.json_response({"state": "ready"})
     try:
+        services.cut_off.check()
+        if takes_streams(services) or (services.siblings is not None and await services.siblings.first_that("ready")):
+            return web.json_response({"state": "ready"})
         services.sessions.check_admission()
     except LivecaptionError as error:
         return error_response(error, state=error.code)

@@ -76,7 +76,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         return web.Response(status=204)
     heartbeat_s = request.app[SERVICES].config.server.http.heartbeat_s
     with request.app[SERVICES].sessions.reading():
-        return await _stream_events(request, session.hub.subscribe(last_seq, heartbeat_s), key)
+        return await _stream_events(request, session.hub.subscribe(last_seq, heartbeat_s), key, lambda: session)
 
 
 async def room_events(request: web.Request) -> web.StreamResponse:
@@ -88,7 +88,8 @@ async def room_events(request: web.Request) -> web.StreamResponse:
             return web.Response(status=204)
         with services.sessions.reading():
             heartbeat_s = services.config.server.http.heartbeat_s
-            return await _stream_events(request, room.subscribe(_cursor(request), heartbeat_s), key)
+            feed = room.subscribe(_cursor(request), heartbeat_s)
+            return await _stream_events(request, feed, key, lambda: room.speaker)
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
@@ -97,7 +98,7 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
     session, key = await _session(request)
     with request.app[SERVICES].sessions.reading():
         feed = session.hub.subscribe(_last_seq(request, session), WEBSOCKET_HEARTBEAT_S)
-        return await _watch(request, feed, key, lambda: session.hub.ended)
+        return await _watch(request, feed, key, lambda: session, lambda: session.hub.ended)
 
 
 async def room_watch(request: web.Request) -> web.WebSocketResponse:
@@ -109,7 +110,12 @@ async def room_watch(request: web.Request) -> web.WebSocketResponse:
         feed = room.subscribe(_cursor(request), services.config.server.http.heartbeat_s)
         # A page does not see pings: the room, sent again, shows it that the connection is alive.
         return await _watch(
-            request, feed, key, lambda: room.state is RoomState.ENDED, lambda: RoomMessage(0, room.description(), "")
+            request,
+            feed,
+            key,
+            lambda: room.speaker,
+            lambda: room.state is RoomState.ENDED,
+            lambda: RoomMessage(0, room.description(), ""),
         )
 
 
@@ -149,7 +155,9 @@ def _drawn(link: str) -> bytes:
     return svg.getvalue()
 
 
-async def _stream_events(request: web.Request, messages_of: Feed, key: Key | None) -> web.StreamResponse:
+async def _stream_events(
+    request: web.Request, messages_of: Feed, key: Key | None, session_of: Callable[[], ReadableSession | None]
+) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
@@ -160,7 +168,7 @@ async def _stream_events(request: web.Request, messages_of: Feed, key: Key | Non
     await response.prepare(request)
     send_timeout_s = request.app[SERVICES].config.live.socket.send_timeout_s
     retry = RETRY
-    async with aclosing(messages_of) as feed:
+    async with request.app[SERVICES].cut_off.reading(session_of), aclosing(messages_of) as feed:
         async for messages in feed:
             if not _may_read(request, key):
                 break
@@ -180,13 +188,14 @@ async def _watch(
     request: web.Request,
     feed: Feed,
     key: Key | None,
+    session_of: Callable[[], ReadableSession | None],
     is_over: Callable[[], bool],
     heartbeat: Callable[[], Message] | None = None,
 ) -> web.WebSocketResponse:
     limits = request.app[SERVICES].config.live.socket
     socket = WebSocket(request, MAX_READ_BYTES, limits, auth.accepted_protocols(request))
     await socket.open()
-    sending = asyncio.ensure_future(_send(request, socket, feed, key, heartbeat))
+    sending = asyncio.ensure_future(_send(request, socket, feed, key, session_of, heartbeat))
     listening = asyncio.ensure_future(_listen(socket))
     try:
         await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -222,9 +231,10 @@ async def _send(
     socket: WebSocket,
     messages_of: Feed,
     key: Key | None,
+    session_of: Callable[[], ReadableSession | None],
     heartbeat: Callable[[], Message] | None,
 ) -> None:
-    async with aclosing(messages_of) as feed:
+    async with request.app[SERVICES].cut_off.reading(session_of), aclosing(messages_of) as feed:
         async for messages in feed:
             if not messages and heartbeat is not None:
                 messages.append(heartbeat())
@@ -246,9 +256,12 @@ async def _session(request: web.Request) -> tuple[ReadableSession, Key | None]:
     Raises:
         UnknownSession: there is no such session.
         StoreFailed: it is not here, and the store cannot be read.
+        Unavailable: it is left to other servers.
         Unauthorized, ForbiddenRole, LimitReached: the session is private, see `auth.check_reader`.
     """
-    session = await request.app[SERVICES].anywhere.find(request.match_info["session"])
+    services = request.app[SERVICES]
+    session = await services.anywhere.find(request.match_info["session"])
+    services.cut_off.check_reader(session)
     key = auth.check_reader(request, session.tokens.check_reader)
     logs.note(session=logged_id(session.id))
     return session, key
@@ -259,9 +272,12 @@ async def _room(request: web.Request) -> tuple[Room, Key | None]:
 
     Raises:
         UnknownSession: there is no such room.
+        Unavailable: its part is left to other servers.
         Unauthorized, ForbiddenRole, LimitReached: the room is private, see `auth.check_reader`.
     """
-    room = await request.app[SERVICES].rooms.find(request.match_info["room"])
+    services = request.app[SERVICES]
+    room = await services.rooms.find(request.match_info["room"])
+    services.cut_off.check_reader(room.speaker)
     key = auth.check_reader(request, room.check_reader)
     logs.note(room=logged_id(room.about.name))
     return room, key

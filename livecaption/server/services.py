@@ -8,6 +8,7 @@ from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery.sinks import Sinks
 from livecaption.live.anywhere import Anywhere
+from livecaption.live.cut_off import CutOff
 from livecaption.live.lobby import Lobby
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
@@ -39,6 +40,7 @@ class Services:
     """None: nothing is kept."""
     takeover: Takeover | None
     """None without a store."""
+    cut_off: CutOff
     siblings: Siblings | None
     """None: this is the only process of the server."""
 

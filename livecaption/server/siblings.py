@@ -5,7 +5,7 @@ Each process answers at a socket in the directory that the parent has made, wher
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from inspect import isawaitable
 from pathlib import Path
@@ -78,10 +78,11 @@ class Siblings:
         found = {self.number: self._answers[question](about), **dict(zip(others, answers, strict=True))}
         return {number: found[number] for number in self.numbers if found[number] is not None}
 
-    async def first_that(self, question: str, about: str = "") -> int | None:
-        """Return the number of another process that answers with yes; None: there is none."""
-        found = await self.ask(question, about)
-        return next((number for number, answer in found.items() if answer and number != self.number), None)
+    async def first_that(self, question: str, about: str = "", apart_from: Collection[int] = ()) -> int | None:
+        """Return the number of another process, apart from these, that answers with yes; None: there is none."""
+        others = set(self.numbers) - {self.number, *apart_from}
+        found = await self.ask(question, about) if others else {}
+        return next((number for number, answer in found.items() if answer and number in others), None)
 
     async def ask_others(self, question: str, about: str) -> list[Any]:
         """Return the answers of the other processes. Those that do not answer in time are left out."""

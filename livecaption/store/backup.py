@@ -248,7 +248,8 @@ def _restore_session(copy: Database, number: int, store: Database) -> None:
         "(SELECT name FROM room WHERE room.number = session.room) FROM session WHERE number = ?",
         (number,),
     ).fetchone()
-    room, event = _place(copy, store, room, event)
+    if room is not None:
+        room, event = place_of(copy.room(room), store.room(room), event)
     new_number = store.execute(
         f"INSERT INTO session ({columns}, state, event, room) VALUES ({', '.join('?' * (len(values) + 2))}, "
         "(SELECT number FROM room WHERE name = ?)) ON CONFLICT DO NOTHING RETURNING number",
@@ -278,11 +279,11 @@ def _restore_session(copy: Database, number: int, store: Database) -> None:
         )
 
 
-def _place(copy: Database, store: Database, name: str | None, event: int) -> tuple[str | None, int]:
-    """Return the name of the session's room in the store, and the number of its event there."""
-    if name is None:
-        return None, event
-    old, new = copy.room(name), store.room(name)
+def place_of(old: RoomRecord | None, new: RoomRecord | None, event: int) -> tuple[str | None, int]:
+    """Return the name of the session's room in a store, and the number of its event there.
+
+    `old` and `new` are the room in the backup and in the store; None: it is not there.
+    """
     if old is None or new is None:
         return None, event
     is_same = (old.publisher_token_hash, old.created_at_ms) == (new.publisher_token_hash, new.created_at_ms)
@@ -290,6 +291,10 @@ def _place(copy: Database, store: Database, name: str | None, event: int) -> tup
 
 
 def _columns(database: Database, table: str, without: tuple[str, ...]) -> str:
+    return ", ".join(columns_of(database, table, without))
+
+
+def columns_of(database: Database, table: str, without: tuple[str, ...]) -> list[str]:
     """Return the columns of a table. So none is forgotten that a later step adds."""
     names = [name for (name,) in database.execute("SELECT name FROM pragma_table_info(?)", (table,))]
-    return ", ".join(name for name in names if name not in without)
+    return [name for name in names if name not in without]

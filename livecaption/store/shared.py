@@ -120,7 +120,12 @@ class SharedTranscripts(TranscriptStore):
 
     # Sessions of other processes
 
-    def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
+    def share(
+        self,
+        asked: Callable[[SessionId], None],
+        lost: Callable[[SessionId, bool], None],
+        cut_off: Callable[[bool], None],
+    ) -> None:
         self._on_asked, self._on_lost = asked, lost
 
     async def take(self, session_id: SessionId) -> InterruptedSession | None:

@@ -180,11 +180,20 @@ class Store(Protocol):
     def is_shared(self) -> bool:
         """True if other servers may use the store too. Then a stop of this one ends no session that can go on there."""
 
-    def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
-        """Call `asked` with a session that another server wants to have: it is to be released.
+    def share(
+        self,
+        asked: Callable[[SessionId], None],
+        lost: Callable[[SessionId, bool], None],
+        cut_off: Callable[[bool], None],
+    ) -> None:
+        """Call these when something happens that concerns several servers. Not where one has the store for itself.
 
-        Call `lost` with a session that this server does not have any more, whose entries are not written, and whether
-        another server has it. A store that one server has for itself calls neither.
+        Args:
+            asked: called with a session that another server wants to have: it is to be released.
+            lost: called with a session that this server does not have any more, whose entries are not written, and
+                whether its publisher is at another server.
+            cut_off: called with True when this server does not reach the store, and others may; with False once that is
+                over.
         """
 
     async def take(self, session_id: SessionId) -> InterruptedSession | None:

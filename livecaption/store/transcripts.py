@@ -181,7 +181,12 @@ class TranscriptStore:
 
     is_shared = False
 
-    def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
+    def share(
+        self,
+        asked: Callable[[SessionId], None],
+        lost: Callable[[SessionId, bool], None],
+        cut_off: Callable[[bool], None],
+    ) -> None:
         pass
 
     async def take(self, session_id: SessionId) -> InterruptedSession | None:

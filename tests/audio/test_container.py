@@ -9,7 +9,7 @@ import pytest
 from livecaption.audio.container import PIECE_S, decode_container
 from livecaption.audio.formats import Samples
 from livecaption.errors import InvalidAudio
-from tests.support.cases import for_each
+from tests.support.cases import for_each, spread
 from tests.support.containers import QUICKLY, WriteOnly, flac_of_silence
 
 
@@ -149,7 +149,7 @@ def test_a_rate_that_changes_on_the_way_is_followed() -> None:
         assert peak_hz(inner) == pytest.approx(440, abs=1)
 
 
-@for_each("name", CONTAINERS)
+@for_each("name", spread(CONTAINERS, 6))
 def test_bytes_cut_anywhere_give_the_same_audio(name: str) -> None:
     data = container_of(name)
     for piece_bytes, sent in ((1, data[:3000]), (333, data)):  # all of it one by one would take seconds
@@ -159,7 +159,7 @@ def test_bytes_cut_anywhere_give_the_same_audio(name: str) -> None:
         assert np.array_equal(decoded, whole)
 
 
-@for_each("name", CONTAINERS)
+@for_each("name", spread(CONTAINERS, 6))
 def test_a_container_that_ends_early_gives_what_it_held(name: str) -> None:
     data = container_of(name)
     whole = decode(data)
@@ -236,7 +236,7 @@ def test_a_container_that_cannot_be_decoded_is_refused(what: str) -> None:
     assert (refusal.value.code, refusal.value.fatal) == ("invalid_container", True)
 
 
-@for_each("name", CONTAINERS)
+@for_each("name", spread(CONTAINERS, 6))
 def test_a_damaged_container_raises_nothing_but_our_errors(name: str) -> None:
     for seed, n_bytes in enumerate((1, 8, 64)):
         chance = np.random.default_rng([list(CONTAINERS).index(name), seed])
@@ -334,7 +334,7 @@ SURROUND = {
 }
 
 
-@for_each("name", SURROUND)
+@for_each("name", spread(SURROUND, 2))
 def test_all_channels_are_averaged(name: str) -> None:
     """Eight planes are all that FFmpeg's frame has room for, with no null pointer behind them."""
     container, codec, sample_format, layout = SURROUND[name]

@@ -8,7 +8,7 @@ import pytest
 
 from livecaption.audio.downmix import Downmixer
 from livecaption.audio.formats import Samples
-from tests.support.cases import for_each
+from tests.support.cases import for_each, spread
 from tests.support.properties import StageProperties
 from tests.support.streaming import jfk_pcm
 
@@ -51,7 +51,7 @@ ADDING = {
 }
 
 
-@for_each("name", ADDING)
+@for_each("name", spread(ADDING, 4))
 def test_channels_that_do_not_cancel_are_averaged(name: str) -> None:
     """Not a bit of the mix differs, because all that was measured with it holds on."""
     channels = ADDING[name]()

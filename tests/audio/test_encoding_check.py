@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from livecaption.audio.encoding_check import AGREEING_PARTS, MAX_COMPARED_PARTS, PART_MS, EncodingCheck
 from livecaption.audio.formats import SAMPLE_BYTES, AudioFormat, PcmDecoder
-from tests.support.cases import for_each
+from tests.support.cases import for_each, spread
 
 CLIPS = sorted((Path(__file__).parent.parent / "data").glob("*.flac"))
 RATE_HZ = 16_000
@@ -78,17 +78,20 @@ def hints(data: bytes, declared: str = "pcm_s16le", channels: int = 1) -> list[s
     return [hint for at in range(0, len(data), CHUNK_BYTES) if (hint := check.push(data[at : at + CHUNK_BYTES]))]
 
 
+SOME_CLIPS = spread(CLIPS, 4)
+
+
 @for_each("declared", SAMPLE_BYTES)
 def test_speech_in_the_declared_encoding_passes(declared: str) -> None:
-    found = {clip.stem: hints(ENCODERS[declared](read(clip)), declared) for clip in CLIPS}
-    assert found == {clip.stem: [] for clip in CLIPS}
+    found = {clip.stem: hints(ENCODERS[declared](read(clip)), declared) for clip in SOME_CLIPS}
+    assert found == {clip.stem: [] for clip in SOME_CLIPS}
 
 
 @for_each("sent", ["pcm_f32le", "pcm_s24le", "pcm_s32le", *FOREIGN])
 def test_other_samples_sent_as_16_bit_integers_are_named(sent: str) -> None:
     encode = {**ENCODERS, **FOREIGN}[sent]
-    found = {clip.stem: hints(encode(read(clip))) for clip in CLIPS}
-    assert found == {clip.stem: [f"pcm_s16le was declared, but the audio looks like {sent}"] for clip in CLIPS}
+    found = {clip.stem: hints(encode(read(clip))) for clip in SOME_CLIPS}
+    assert found == {clip.stem: [f"pcm_s16le was declared, but the audio looks like {sent}"] for clip in SOME_CLIPS}
 
 
 @for_each("declared", ["pcm_f32le", "pcm_s24le", "mulaw"])
@@ -171,7 +174,7 @@ def sine(pitch_hz: float) -> Array:
 
 @for_each("declared", SAMPLE_BYTES)
 def test_a_tone_that_longer_samples_would_fold_into_a_low_one_passes(declared: str) -> None:
-    for pitch_hz in (440, 2000, 3907, 4000, 4030, 4154, 5274, 5333, 7950):
+    for pitch_hz in spread((440, 2000, 3907, 4000, 4030, 4154, 5274, 5333, 7950), 3):
         tone = sine(pitch_hz)
         for level in (0.3, 1.0):
             assert hints(ENCODERS[declared](level * tone), declared) == [], (pitch_hz, level)

@@ -10,7 +10,7 @@ from livecaption.audio.accepted import FILES
 from livecaption.audio.container import decode_container
 from livecaption.audio.formats import Samples
 from livecaption.audio.track import PIECE_S
-from tests.support.cases import for_each
+from tests.support.cases import for_each, spread
 from tests.support.containers import Track, container, loud_spans, tone
 
 
@@ -62,13 +62,13 @@ def decode(data: bytes, *, as_file: bool) -> Samples:
     return np.concatenate(pieces)
 
 
-@for_each(("name", "as_file"), LATE)
+@for_each(("name", "as_file"), spread(LATE, 5))
 def test_audio_that_begins_late_is_at_its_time(name: str, as_file: bool) -> None:
     spans = loud_spans(decode(encoded(name, begin_s=4.9), as_file=as_file))
     assert spans == [(pytest.approx(4.9, abs=0.1), pytest.approx(5.9, abs=0.15))]
 
 
-@for_each(("name", "as_file"), WITH_HOLES)
+@for_each(("name", "as_file"), spread(WITH_HOLES, 5))
 def test_a_hole_in_the_time_stamps_is_silence(name: str, as_file: bool) -> None:
     first, second = loud_spans(decode(encoded(name, hole=(0.5, 10.0)), as_file=as_file))
     assert first == (pytest.approx(0.0, abs=0.1), pytest.approx(0.5, abs=0.1))

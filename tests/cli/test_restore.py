@@ -8,6 +8,7 @@ import pytest
 from livecaption.cli import main
 from livecaption.store.backup import back_up
 from tests.support.disks import fill_up, small_disk
+from tests.support.postgresql import Cluster
 from tests.support.stored import fill, new_session, opened
 from tests.support.transcripts import final
 
@@ -54,6 +55,30 @@ def test_a_server_that_keeps_all_deletes_nothing_of_it(
     monkeypatch.setenv("LIVECAPTION_KEEP_DAYS", "0")
     assert main(["restore", str(file), "--store", str(tmp_path / "new.db")]) == 0
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_transcripts_move_from_a_file_into_a_database_and_are_exported_as_before(
+    file: Path, tmp_path: Path, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, place = cluster.empty_database(), f"postgresql://127.0.0.1:{cluster.port}/postgres"
+    for expected in ("restored 2 sessions", "restored 0 sessions"):
+        assert main(["restore", str(file), "--store", address]) == 0
+        assert capsys.readouterr().out.splitlines()[0] == f"{expected} into {place}"
+    for name, store in (("before", str(file)), ("after", address)):
+        assert main(["export", "--all", str(tmp_path / name), "--format", "json,vtt", "--store", store]) == 0
+    before, after = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in ("before", "after"))
+    assert len(before) == 4
+    assert after == before
+
+
+def test_a_database_that_cannot_be_reached_ends_it_with_one_line_without_the_password(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["restore", str(file)], ["export", "--all", str(file.with_name("there"))]):
+        assert main([*command, "--store", "postgresql://me:s3cret@127.0.0.1:1/db"]) == 1
+        stderr = capsys.readouterr().err
+        assert stderr.endswith("postgresql://127.0.0.1:1/db: nothing answers there\n")
+        assert stderr.count("\n") == 1
 
 
 def test_a_file_that_is_no_backup_ends_it_with_one_line_and_code_1(

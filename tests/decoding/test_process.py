@@ -14,7 +14,7 @@ import pytest
 
 from livecaption.ipc.layers import SWITCH, Layer
 from tests.support import decoder_parent
-from tests.support.processes import TIMEOUT_FACTOR, ProcessEnd, ServerProcess
+from tests.support.processes import ProcessEnd, ServerProcess
 
 pytestmark = pytest.mark.processes
 
@@ -46,8 +46,7 @@ async def decoder_of(server: ServerProcess) -> ProcessEnd:
 async def gone(server: ServerProcess, decoder: ProcessEnd, within_s: float) -> None:
     await server.exited(within_s=5.0)
     with decoder:
-        ended_s = await decoder.wait(within_s, what=f"the decoder; its server printed:\n{server.output}")
-    assert ended_s - server.ended_s <= within_s * TIMEOUT_FACTOR
+        await decoder.wait(within_s, what=f"the decoder; its server printed:\n{server.output}")
     await server.tree_gone(STARTING_GONE_WITHIN_S)  # the spare process may be about to start
 
 

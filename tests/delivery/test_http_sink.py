@@ -13,8 +13,7 @@ from livecaption.delivery.destination import Destination
 from livecaption.delivery.http_sink import HttpCaptionSink
 from livecaption.delivery.lines import Text
 from livecaption.delivery.outgoing import Numbered
-from livecaption.delivery.receiver import DeliveryFailed
-from livecaption.delivery.sinks import client_session
+from livecaption.delivery.receiver import DeliveryFailed, client_session
 from tests.support.certificates import Authority
 from tests.support.receivers import LOST, STUCK, CaptionReceiver
 

@@ -11,8 +11,7 @@ from livecaption.delivery.destination import Destination
 from livecaption.delivery.lines import Text
 from livecaption.delivery.obs_sink import ObsCaptionSink
 from livecaption.delivery.outgoing import Numbered
-from livecaption.delivery.receiver import DeliveryFailed
-from livecaption.delivery.sinks import client_session
+from livecaption.delivery.receiver import DeliveryFailed, client_session
 from tests.support.receivers import Obs
 
 PASSWORD = "the password of an OBS"

@@ -13,7 +13,7 @@ def text(name: object) -> Text:
 
 def outgoing(*names: object, seq: int = 1) -> Outgoing:
     made = Outgoing()
-    made.seq = seq
+    made.begin(seq)
     for name in names:
         made.push(text(name), 0)
     return made
@@ -116,9 +116,9 @@ def test_the_state_shows_since_when_and_why_a_sink_fails() -> None:
 def test_a_failure_before_the_first_number_is_known_keeps_all_texts() -> None:
     sink = Outgoing()
     sink.push(text("a"), 0)
-    assert sink.seq is None
+    assert sink.needs_beginning
     sink.failed("down", 0, may_have_arrived=False)
-    sink.seq = 4
+    sink.begin(4)
     assert sink.next(0) == Numbered(4, text("a"))
 
 
@@ -142,3 +142,38 @@ def test_a_receiver_never_gets_two_texts_with_one_number(actions: list[str]) -> 
     assert sink.n_sent + sink.n_dropped + sink.n_waiting == n_pushed
     order = [int(received[seq].lines[0]) for seq in sorted(received)]
     assert order == sorted(set(order))
+
+
+def test_the_numbers_go_on_behind_those_that_another_process_has_used() -> None:
+    sink = Outgoing()
+    sink.used(4)
+    sink.push(text("a"), 0)
+    sink.begin(1)
+    assert sink.next(0) == Numbered(5, text("a"))
+    sink.accepted()
+    sink.used(9)
+    sink.used(3)  # an old report
+    assert sink.newest_seq == 9
+    sink.push(text("b"), 0)
+    assert sink.next(0) == Numbered(10, text("b"))
+
+
+def test_a_text_that_may_have_arrived_keeps_its_number_also_if_another_process_has_used_it() -> None:
+    sink = outgoing("a")
+    sink.next(0)
+    sink.failed("no answer", 0, may_have_arrived=True)
+    sink.used(1)
+    sink.begin_again()
+    assert sink.next(1) == Numbered(1, text("a"))
+
+
+def test_a_sink_that_begins_again_goes_on_behind_its_own_numbers_and_those_of_the_receiver() -> None:
+    for at_receiver, expected in ((1, 2), (8, 8)):
+        sink = outgoing("a")
+        sink.next(0)
+        sink.accepted()
+        sink.begin_again()
+        assert sink.needs_beginning
+        sink.begin(at_receiver)
+        sink.push(text("b"), 0)
+        assert sink.next(0) == Numbered(expected, text("b"))

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from livecaption.engine.processor import faster_isa
 from tests.support.cases import for_each
 
@@ -29,6 +31,7 @@ def test_a_processor_that_is_not_described_is_left_alone() -> None:
     assert faster_isa("") is None
 
 
+@pytest.mark.processes
 def test_numpy_multiplies_on_one_thread_and_the_model_on_as_many_as_it_was_given() -> None:
     program = """
 import os

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.processes
 @pytest.mark.parametrize("websocket", [False, True])
 async def test_every_reader_gets_every_final_of_a_publisher(websocket: bool) -> None:
     async with serving() as server:
-        figures = await measure(server, jfk_pcm()[: 4 * 32_000], 20, websocket=websocket)
+        figures = await measure([server], jfk_pcm()[: 4 * 32_000], 20, websocket=websocket)
     assert figures.delays_s
     assert min(figures.delays_s) > 0
     # A slow reader may skip partials, but not all of them.

@@ -1,5 +1,6 @@
 """Conversations with short turns, made out of a recording."""
 
+import functools
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from livecaption.evaluation.speaker_errors import Stretch
 LEVELS = {"Ada": 0.1, "Bob": 0.3}
 
 
+@functools.cache
 def recording() -> Recording:
     """Return 40 s of two people, each of whom has a level."""
     turns = [Stretch(at, at + 9_000, speaker) for at, speaker in zip((0, 10_000, 20_000, 30_000), "abab", strict=True)]

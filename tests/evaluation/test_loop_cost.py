@@ -50,10 +50,21 @@ async def test_each_stage_of_a_stream_has_its_share_of_the_cost() -> None:
     assert lag_percentile_s(cost.lags, 100) > 0
 
 
+@pytest.mark.processes
+async def test_of_several_processes_the_cost_is_that_of_all_without_stages() -> None:
+    cost = await measure(JFK, n_streams=4, speech=1.0, duration_s=0.8, warm_up_s=0.4, n_processes=2)
+    assert cost.stages == {}
+    assert cost.ms_per_s > 0
+    assert cost.memory_bytes > 0
+    assert not cost.clients.is_incomplete
+    assert cost.clients.events["end"] == 4
+    assert lag_percentile_s(cost.lags, 100) > 0
+
+
 def test_the_table_has_a_column_for_each_number_of_streams() -> None:
-    costs = [Cost(n, n / 10, {"socket": n / 100}, {0.005: 7}, Clients({"final": n}, 2.0)) for n in (50, 70)]
+    costs = [Cost(n, n / 10, 2048.0, {"socket": n / 100}, {0.005: 7}, Clients({"final": n}, 2.0)) for n in (50, 70)]
     console = Console(file=io.StringIO(), width=120)
     console.print(table(costs))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for expected in ("50 streams", "70 streams", "5.00", "7.00", "0.50", "0.70", "5 ms", "2 ms"):
+    for expected in ("50 streams", "70 streams", "5.00", "7.00", "0.50", "0.70", "5 ms", "2 ms", "2 KiB"):
         assert expected in shown

@@ -1,12 +1,14 @@
-"""The end of a process is an event; nothing polls for it."""
+"""The end of a process is an event. The time until it does not count what other programs take."""
 
 import asyncio
+import os
+import subprocess
 import sys
 import time
 
 import pytest
 
-from livecaption.evaluation.process_end import ProcessEnd
+from livecaption.evaluation.process_end import TIMEOUT_FACTOR, Patience, ProcessEnd
 
 pytestmark = pytest.mark.processes
 
@@ -33,3 +35,22 @@ async def test_a_process_that_is_gone_has_no_end_to_wait_for() -> None:
     await process.wait()
     with pytest.raises(ProcessLookupError):
         ProcessEnd(process.pid)
+
+
+def test_the_time_of_a_process_stands_still_while_it_waits_for_a_processor() -> None:
+    """Two processes that compute share one processor, so each of them waits half of the time."""
+    processor = min(os.sched_getaffinity(0))
+    program = f"import os; os.sched_setaffinity(0, {{{processor}}}); print(flush=True)\nwhile True: pass"
+    started = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for process in started:
+            assert process.stdout
+            process.stdout.readline()
+        began_s, patience = time.monotonic(), Patience(0.2, [started[0].pid])
+        while patience.left_s() > 0:
+            time.sleep(0.02)
+        assert time.monotonic() - began_s > 1.2 * 0.2 * TIMEOUT_FACTOR
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()

@@ -64,6 +64,13 @@ async def stop(socket: ClientWebSocketResponse) -> None:
     await read_until(socket, "end")
 
 
+async def die(server: Client, other: Client) -> None:
+    """Let a server leave its sessions as if it was killed. Its worker goes on, because it is that of the test."""
+    await server.app[SERVICES].anywhere.close()
+    server.app[SERVICES].store._generations.clear()  # so that it has none to have back
+    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, server))
+
+
 async def test_a_reader_at_another_server_gets_the_same_events_with_the_same_cursors(serve: Serve) -> None:
     one, other = await serve(), await serve()
     socket, ready, _ = await begin(one)
@@ -141,8 +148,7 @@ async def test_readers_of_a_session_whose_server_has_died_wait_for_the_next_one(
     socket, ready, caption = await begin(one)
     reading = asyncio.ensure_future(read(other, ready["session"]))
     await eventually(lambda: other.app[SERVICES].sessions.n_readers)
-    await one.app[SERVICES].anywhere.close()
-    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, one))
+    await die(one, other)
     # A reader that comes now gets all finals so far, and waits too.
     late = await third.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     assert [final["text"] for final in (await read_event(late))["finals"]] == [caption["text"]]
@@ -160,8 +166,7 @@ async def test_readers_leave_a_session_that_nobody_resumes(serve: Serve, monkeyp
     socket, ready, _ = await begin(one)
     reader = await other.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     await read_event(reader)
-    await one.app[SERVICES].anywhere.close()
-    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, one))
+    await die(one, other)
     while (await reader.receive(timeout=20)).type is WSMsgType.TEXT:
         pass
     assert reader.close_code == 1012

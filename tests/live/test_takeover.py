@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiohttp import WSServerHandshakeError
 
+from livecaption.events import SpeakerNamed
 from livecaption.live.event_log import SEQS_PER_GENERATION
 from livecaption.live.hub import Hub
 from livecaption.server.app import drain
@@ -14,7 +15,9 @@ from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql import presence
 from livecaption.store.rows import SessionState
+from livecaption.store.store import written
 from tests.live.test_connection import resume
+from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.serving import (
     PAUSE,
@@ -126,6 +129,7 @@ async def test_a_server_that_has_lost_a_session_sends_nothing_more_of_it(
     socket, ready, caption = await begin(one)
     again = await resume(other, ready, caption["seq"])
     await read_event(again)
+    await written(lambda call: other.app[SERVICES].store.name_speaker("nobody", SpeakerNamed(1, "x"), call))
     await socket.send_bytes(SPEECH + PAUSE)
     left = await read_to_the_close(socket)
     assert [event for event in left if event["type"] in ("final", "end")] == []
@@ -135,19 +139,16 @@ async def test_a_server_that_has_lost_a_session_sends_nothing_more_of_it(
     await again.close()
 
 
-async def test_a_publisher_whose_server_is_taken_for_dead_comes_back_and_goes_on(serve: Serve) -> None:
+async def test_a_publisher_whose_server_is_taken_for_dead_notices_nothing(serve: Serve) -> None:
+    """No other server has taken its session, so nothing is in the way."""
     one, other = await serve(), await serve()
     socket, ready, caption = await begin(one)
     store = other.app[SERVICES].store
     await store._do(lambda connection: interrupted_by(connection, one))
     await socket.send_bytes(SPEECH + PAUSE)
-    left = await read_to_the_close(socket)
-    assert ([event for event in left if event["type"] in ("final", "end")], socket.close_code) == ([], 1012)
-    again = await resume(one, ready, caption["seq"])
-    assert (await read_event(again))["type"] == "ready"
-    await again.send_bytes(SPEECH + PAUSE)
-    assert (await read_until(again, "final"))["utterance"] == 1
-    await again.close()
+    following = await read_until(socket, "final")
+    assert await stored(other, ready["session"]) == [(0, caption["text"]), (1, following["text"])]
+    await socket.close()
 
 
 async def interrupted_by(connection: object, server: Client) -> None:
@@ -217,6 +218,52 @@ async def test_two_connections_that_resume_at_one_server_get_one_session(serve: 
     assert len(other.app[SERVICES].sessions) == 1
     await first.close()
     await second.close()
+
+
+async def test_of_two_servers_at_which_a_session_is_resumed_at_once_one_goes_on_with_it(serve: Serve) -> None:
+    """The other one refuses the client for a moment or, if it came first, loses the session again."""
+    former, *servers = [await serve() for _ in range(3)]
+    socket, ready, caption = await begin(former)
+    sockets = await asyncio.gather(*(resume(server, ready, caption["seq"]) for server in servers))
+    answers = [await read_event(each) for each in sockets]
+    assert {answer.get("retry_after_s") for answer in answers} in ({None}, {None, 1.0})
+    await read_to_the_close(socket)
+
+    def has_it(server: Client) -> bool:
+        return server.app[SERVICES].sessions.known(ready["session"]) is not None
+
+    await eventually(lambda: sum(map(has_it, servers)) == 1)
+    winner, loser = sockets if has_it(servers[0]) else sockets[::-1]
+    assert [event for event in await read_to_the_close(loser) if event["type"] in ("final", "end")] == []
+    assert loser.close_code in (1008, 1012, 1013)
+    await winner.send_bytes(SPEECH + PAUSE)
+    following = await read_until(winner, "final")
+    assert await stored(former, ready["session"]) == [(0, caption["text"]), (1, following["text"])]
+    await winner.close()
+
+
+async def test_a_reader_with_the_position_of_another_server_gets_a_snapshot_and_goes_on(serve: Serve) -> None:
+    one, other = await serve(), await serve()
+    socket, ready, caption = await begin(one)
+    reader = await one.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    snapshot = await read_event(reader)
+    position = f"{snapshot['epoch']}-{snapshot['seq']}"
+    again = await resume(other, ready, caption["seq"])
+    await read_event(again)
+    await read_to_the_close(reader)
+    reader = await other.ws_connect(f"/v1/sessions/{ready['session']}/watch?last_event_id={position}")
+    there = await read_event(reader)
+    assert (there["type"], there["finals"], there["epoch"] != snapshot["epoch"]) == (
+        "snapshot",
+        snapshot["finals"],
+        True,
+    )
+    await again.send_bytes(SPEECH + PAUSE)
+    following = await read_until(again, "final")
+    assert (await read_until(reader, "final"))["seq"] == following["seq"]
+    await read_to_the_close(socket)
+    await reader.close()
+    await again.close()
 
 
 def test_the_events_of_a_generation_have_the_same_epoch_in_all_servers() -> None:

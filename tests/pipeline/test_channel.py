@@ -17,7 +17,7 @@ from livecaption.pipeline.options import STREAM_START, ResumePoint
 from livecaption.pipeline.stream import Output, StreamPipeline
 from livecaption.recognition import TranscriptionOptions
 from livecaption.scheduling.request import Cancel, Request
-from tests.support.cases import for_each
+from tests.support.cases import for_each, spread
 from tests.support.pipeline import SPECULATIVE, USUAL_LEVEL, events, hypothesis, new_stream, requests
 from tests.support.speech import pcm_s16le, sound
 
@@ -81,8 +81,7 @@ def cut(data: bytes, seed: int) -> list[bytes]:
 
 
 @for_each("sample_rate_hz", [16_000, 44_100])
-@for_each("level", [USUAL_LEVEL, SPECULATIVE])
-@for_each("seed", range(3))
+@for_each(("level", "seed"), spread(itertools.product([USUAL_LEVEL, SPECULATIVE], range(3)), 2))
 def test_each_channel_has_the_events_of_a_stream_of_that_channel_alone(
     sample_rate_hz: int, level: object, seed: int
 ) -> None:
@@ -257,7 +256,7 @@ def test_wherever_a_server_dies_no_channel_loses_or_doubles_a_word(delay: int) -
     wanted = [stretches((event for event in unbroken if isinstance(event, Final)), channel) for channel in (0, 1)]
     assert [len(each) for each in wanted] == [2, 2]
     n_skipped = 0
-    for n_pieces in range(1, len(pieces), 5):
+    for n_pieces in spread(range(1, len(pieces), 5), 4):
         before, first = run(apart(), pieces[:n_pieces], delay, ends=False)
         finals = tuple(event for event in before if isinstance(event, Final))
         transcribed_ms = {final.channel: final.end_ms for final in finals}

@@ -25,7 +25,7 @@ from livecaption.recognition import SURE_LANGUAGE_MS, Hypothesis, TranscriptionO
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
 from livecaption.speech.endpointing import EndpointingConfig
-from tests.support.cases import for_each
+from tests.support.cases import for_each, spread
 from tests.support.pipeline import (
     SPECULATIVE,
     TWO_UTTERANCES,
@@ -781,8 +781,10 @@ def test_a_pause_before_any_words_are_known_does_not_end_the_utterance_where_wor
         assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended
 
 
-@for_each(("rate", "channels"), [(16_000, 1), (44_100, 2), (11_025, 1), (96_000, 3)])
-@for_each("seed", range(3))
+@for_each(
+    ("rate", "channels", "seed"),
+    spread([(*each, seed) for each in ((16_000, 1), (44_100, 2), (11_025, 1), (96_000, 3)) for seed in range(3)], 4),
+)
 def test_audio_broken_off_anywhere_and_sent_again_from_received_ms_gives_the_same_windows(
     rate: int, channels: int, seed: int
 ) -> None:

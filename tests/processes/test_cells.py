@@ -1,4 +1,4 @@
-"""Two servers with one database behind packaging/proxies/haproxy-cells.cfg, the real HAProxy."""
+"""Two servers with one database behind the real HAProxy and nginx, with their examples of packaging/proxies."""
 
 import asyncio
 import signal
@@ -17,30 +17,55 @@ from livecaption.recognition import SessionId, logged_id
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.processes import ServerProcess, serving
-from tests.support.proxies import ROOT_NAME, certificate_for, example, free_ports, haproxy, require
+from tests.support.proxies import ROOT_NAME, certificate_for, example, free_ports, haproxy, nginx, require
 from tests.support.restarts import SETTINGS, assert_same_utterances, captioned, finals_of, paced
 from tests.support.stored import stored_texts
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
+ROOM = {"--max-streams=20": 20, "--max-streams=80": 80}
+"""The flag of each server, and the clients that it takes. A balancer that only counts connections would fill one."""
+
+
+@pytest.fixture(params=["haproxy", "nginx"])
+def proxy(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
 
 @asynccontextmanager
-async def cells(directory: Path, store: str, *flags: str) -> AsyncIterator[tuple[str, list[ServerProcess]]]:
-    """Run two servers, and HAProxy before them. Yield its address, and the servers."""
-    require("haproxy")
+async def cells(
+    proxy: str, directory: Path, stores: str | list[str], *own: str
+) -> AsyncIterator[tuple[str, list[ServerProcess]]]:
+    """Run two servers, and a proxy before them. Yield its address, and the servers.
+
+    `stores`: the address of the database, or one for each of the servers. `own`: a flag for each of them.
+    """
+    require(proxy)
     pem = certificate_for(directory)
     [port, of_redirects] = free_ports(2)
-    common = ("--store", store, "--trusted-proxy", "127.0.0.1", "--allowed-host", ROOT_NAME, *flags)
+    common = ("--trusted-proxy", "127.0.0.1", "--allowed-host", ROOT_NAME)
     async with AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(serving(*common)) for _ in range(2)]
+        servers = [
+            await stack.enter_async_context(serving("--store", store, *common, *own[number : number + 1]))
+            for number, store in enumerate([stores, stores] if isinstance(stores, str) else stores)
+        ]
         places = [urlsplit(await server.ready()).netloc for server in servers]
-        changes = {
-            "bind :80": f"bind 127.0.0.1:{of_redirects}",
-            ":443 ssl crt /etc/haproxy/certs/captions.example.org.pem": f"127.0.0.1:{port} ssl crt {pem}",
-            "10.0.0.11:8000": places[0],
-            "10.0.0.12:8000": places[1],
-        }
-        await stack.enter_async_context(haproxy(directory, example("haproxy-cells.cfg", changes), [port]))
+        changes = {"10.0.0.11:8000": places[0], "10.0.0.12:8000": places[1]}
+        if proxy == "haproxy":
+            changes |= {
+                "bind :80": f"bind 127.0.0.1:{of_redirects}",
+                ":443 ssl crt /etc/haproxy/certs/captions.example.org.pem": f"127.0.0.1:{port} ssl crt {pem}",
+            }
+            await stack.enter_async_context(haproxy(directory, example("haproxy-cells.cfg", changes), [port]))
+        else:
+            changes |= {
+                **{f"    listen [::]:{end};\n": "" for end in ("80", "443 ssl")},
+                "listen 80": f"listen 127.0.0.1:{of_redirects}",
+                "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+                **{f"/etc/ssl/{ROOT_NAME}/{file}.pem": str(pem) for file in ("fullchain", "privkey")},
+            }
+            await stack.enter_async_context(nginx(directory, example("nginx-cells.conf", changes), [port]))
         yield f"https://127.0.0.1:{port}/", servers
 
 
@@ -50,26 +75,34 @@ def unchecked() -> ssl.SSLContext:
     return context
 
 
-async def test_nobody_is_refused_while_a_server_has_room(cluster: Cluster, tmp_path: Path) -> None:
+async def test_nobody_is_refused_while_a_server_has_room(proxy: str, cluster: Cluster, tmp_path: Path) -> None:
+    """All clients come at the same time. A full server still answers all else."""
     async with (
-        cells(tmp_path, cluster.empty_database(), "--max-streams", "2") as (url, _),
-        aiohttp.ClientSession() as http,
+        cells(proxy, tmp_path, cluster.empty_database(), *ROOM) as (url, servers),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=unchecked())) as http,
     ):
-        streams = []
-        for _ in range(4):
-            stream = await http.ws_connect(f"{url}v1/stream", ssl=unchecked(), headers={"Host": ROOT_NAME})
-            await stream.send_json({"type": "start"})
-            assert (await stream.receive_json())["type"] == "ready"
-            streams.append(stream)
+
+        async def stream() -> aiohttp.ClientWebSocketResponse:
+            socket = await http.ws_connect(f"{url}v1/stream", headers={"Host": ROOT_NAME})
+            await socket.send_json({"type": "start"})
+            assert (await socket.receive_json())["type"] == "ready"
+            return socket
+
+        streams = await asyncio.gather(*(stream() for _ in range(sum(ROOM.values()))))
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await http.ws_connect(f"{url}v1/stream", ssl=unchecked(), headers={"Host": ROOT_NAME})
+            await stream()
         assert refused.value.status == 503
-        for stream in streams:
-            await stream.close()
+        for _ in servers:
+            async with http.get(f"{url}v1/info", headers={"Host": ROOT_NAME}) as answer:
+                assert answer.status == 200
+        for socket in streams:
+            await socket.close()
 
 
-async def test_a_stream_goes_on_at_the_other_server_when_its_own_is_killed(cluster: Cluster, tmp_path: Path) -> None:
-    async with cells(tmp_path, cluster.empty_database()) as (url, servers):
+async def test_a_stream_goes_on_at_the_other_server_when_its_own_is_killed(
+    proxy: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with cells(proxy, tmp_path, cluster.empty_database()) as (url, servers):
         unbroken = finals_of(await captioned(await servers[0].ready()))
         events: list[StreamEvent] = []
         talking = asyncio.ensure_future(transcribe(url, paced(), events.append, SETTINGS, ssl=unchecked()))

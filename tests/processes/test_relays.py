@@ -18,6 +18,7 @@ from livecaption.events import End, Partial, Ready
 from livecaption.server import certificate
 from tests.support.eventually import eventually
 from tests.support.processes import ServerProcess, assert_clean_end, serving
+from tests.support.recordings import recording
 from tests.support.restarts import SETTINGS, TALK, finals_of, paced
 from tests.support.siblings import client_of, pids
 from tests.support.streaming import Publisher
@@ -65,6 +66,10 @@ async def test_readers_and_requests_reach_the_process_of_a_session(pem: Path, tm
             # It is a client of this machine, and of https, as at the process of the session.
             async with other.patch(f"v1/sessions/{session}", json={"title": "Relayed"}) as answer:
                 assert answer.status == 200
+            form = aiohttp.FormData({"model": "whisper-1"})
+            form.add_field("file", recording(), filename="speech.wav")
+            async with other.post("v1/audio/transcriptions", data=form) as answer:
+                assert (answer.status, bool((await answer.json())["text"])) == (200, True)
             qr_code = f"v1/sessions/{session}/qr.svg"
             async with other.get(qr_code) as answer, own.get(qr_code) as same:
                 assert await answer.read() == await same.read()
@@ -73,12 +78,13 @@ async def test_readers_and_requests_reach_the_process_of_a_session(pem: Path, tm
                 server.send(signal.SIGTERM)
                 await publisher.received("end")
                 received = [json.loads(message.data) async for message in reader]
+            await eventually(lambda: publisher.close_code)
             assert publisher.of("final")[-1]["text"] in [event.get("text") for event in received]
         assert await server.exited(within_s=5) == 0
         publisher.check_complete()
         await assert_clean_end(server)
-        lines = [line for line in server.lines if "livecaption.access" in line and "transcript" in line]
-        assert ["access[1]" in line and "peer=127.0.0.1" in line for line in lines] == [True] * 3, lines
+        lines = [line for line in server.lines if "livecaption.access" in line and "transcri" in line]
+        assert ["access[1]" in line and "peer=127.0.0.1" in line for line in lines] == [True] * 4, lines
 
 
 async def test_a_new_stream_is_accepted_while_another_process_has_room(pem: Path) -> None:
@@ -97,6 +103,7 @@ async def test_a_new_stream_is_accepted_while_another_process_has_room(pem: Path
             # The process that relays has nothing of its own to finish.
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=9) == 0
+            await eventually(lambda: all(publisher.close_code for publisher in publishers))
         for publisher in publishers:
             publisher.check_complete()
         await assert_clean_end(server)

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from livecaption.client import StreamEvent, transcribe
@@ -174,6 +175,18 @@ async def test_readers_and_requests_reach_the_process_of_a_session_from_whicheve
         assert read == [[final.text for final in finals_of(events)]] * 9
         answered = {line.split("[")[1][0] for line in server.lines if "/events 200" in line}
         assert len(answered) == 1  # the process that has the session
+
+
+async def test_of_publishers_that_come_at_once_none_is_refused_while_one_process_has_room() -> None:
+    """Two of them may be sent to the same last place. The one that is too late is sent on."""
+    async with serving("--processes=4", "--max-streams=40") as server:
+        url = await server.ready()
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+            streams = await asyncio.gather(*(http.ws_connect(f"{url}v1/stream") for _ in range(40)))
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await http.ws_connect(f"{url}v1/stream")
+            for stream in streams:
+                await stream.close()
 
 
 async def test_a_publisher_is_accepted_while_one_process_has_room() -> None:

@@ -1,17 +1,30 @@
 """A server with sinks from a file: their captions are complete, and it stops in order also beside a stuck service."""
 
+import asyncio
+import json
+import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from tests.support.processes import assert_clean_end, serving
-from tests.support.receivers import STUCK, receiving
+from livecaption.client import RoomEntry, StreamEvent, transcribe
+from tests.support.eventually import eventually
+from tests.support.processes import ServerProcess, assert_clean_end, serving
+from tests.support.receivers import STUCK, CaptionReceiver, receiving
+from tests.support.restarts import SETTINGS, finals_of, paced
+from tests.support.siblings import client_of, pids, process_of_stream
+from tests.support.speech import pcm_s16le, sound
 from tests.support.streaming import speaking
 
 pytestmark = pytest.mark.processes
 
 ROOM = {"name": "pycon", "secret": "the secret of a room"}
+SPEECH = pcm_s16le(sound("silence 200ms, speech 1200ms, silence 1000ms"))
 SECTION = '[[sink]]\nroom = "pycon"\nname = "{name}"\nservice = "streamtext"\nurl = "{url}"\n'
 
 
@@ -43,3 +56,66 @@ async def test_a_file_that_cannot_be_used_ends_the_start_without_showing_it(tmp_
         assert await server.exited(10) == 3
     assert "sinks.toml: sink 1: url must be an address" in server.output
     assert "a-secret" not in server.output
+
+
+async def said_in_part(http: aiohttp.ClientSession) -> list[str]:
+    """Speak in a part of the room, and return the texts of its finals."""
+    async with http.ws_connect("v1/stream?room=pycon") as publisher:
+        await publisher.send_json({"type": "start", "room": ROOM})
+        await publisher.send_bytes(SPEECH)
+        await publisher.send_json({"type": "stop"})
+        events = [json.loads(message.data) async for message in publisher]
+    return [event["text"] for event in events if event["type"] == "final"]
+
+
+def sent_to(receiver: CaptionReceiver) -> str:
+    """Return all words that a receiver of youtube has, by their numbers."""
+    return " ".join(map(words_of, receiver.texts))
+
+
+def words_of(body: str) -> str:
+    """Return the words of a text for youtube, which has its time in the first line."""
+    return " ".join(body.partition("\n")[2].replace("<br>", " ").split())
+
+
+@asynccontextmanager
+async def several(directory: Path) -> AsyncIterator[tuple[ServerProcess, CaptionReceiver]]:
+    """Run two processes with a sink whose numbers begin at 1."""
+    file = directory / "sinks.toml"
+    async with receiving() as receiver:
+        file.write_text(SECTION.format(name="good", url=receiver.url).replace("streamtext", "youtube"))
+        flags = ("--processes=2", f"--sinks={file}", f"--store={directory / 'transcripts.db'}")
+        async with serving(*flags) as server:
+            await server.ready()
+            yield server, receiver
+
+
+async def test_parts_in_several_processes_have_one_sink_whose_numbers_go_on(tmp_path: Path) -> None:
+    said: list[str] = []
+    async with several(tmp_path) as (server, receiver):
+        for number in (1, 2, 1):
+            async with client_of(number, server) as http:
+                said += await said_in_part(http)
+                await receiver.took(len(said))
+    assert sent_to(receiver) == " ".join(said)
+    assert sorted(receiver.accepted) == list(range(1, len(said) + 1))
+
+
+async def test_a_sink_goes_on_in_another_process_when_its_own_is_killed(tmp_path: Path) -> None:
+    """Nothing is sent twice. Captions that the killed process had not sent yet are missing, as those of a server."""
+    events: list[StreamEvent] = []
+    settings = replace(SETTINGS, room=RoomEntry(ROOM["name"], ROOM["secret"]))
+    async with several(tmp_path) as (server, receiver):
+        url = await server.listening()
+        talking = asyncio.ensure_future(transcribe(url, paced(), events.append, settings))
+        await receiver.took(2)
+        os.kill(pids(server)[await process_of_stream(url)], signal.SIGKILL)
+        async with asyncio.timeout(60):
+            await talking
+        rest = " ".join(final.text for final in finals_of(events))
+        await eventually(lambda: rest.endswith(sent_to(receiver).split()[-1]))
+    assert sorted(receiver.accepted) == list(range(1, len(receiver.accepted) + 1))
+    assert len(receiver.accepted) > 2
+    for text in receiver.texts:
+        _, found, rest = rest.partition(words_of(text))
+        assert found, (text, receiver.texts, events)

@@ -1,15 +1,17 @@
 """Two servers with one database, and a balancer before them: whichever ends or hangs, no word is lost or doubled."""
 
 import asyncio
+import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from livecaption.client import StreamEvent, transcribe
+from livecaption.client import Reconnected, StreamEvent, transcribe
 from livecaption.events import End, Final, Gap, Partial, Ready
 from livecaption.store.rows import SessionState
 from tests.support.eventually import eventually
@@ -57,9 +59,13 @@ class Balancer:
 
 
 @asynccontextmanager
-async def two_servers(address: str) -> AsyncIterator[Balancer]:
+async def two_servers(address: str, of_the_second: Mapping[str, str] | None = None) -> AsyncIterator[Balancer]:
+    """Run two servers and a balancer. `of_the_second`: environment variables of the second server."""
     async with AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(serving("--store", address)) for _ in range(2)]
+        servers = [
+            await stack.enter_async_context(serving("--store", address, environment=environment))
+            for environment in (None, of_the_second)
+        ]
         balancer = Balancer(servers, [await server.ready() for server in servers])
         listener = await asyncio.start_server(balancer.serve, "127.0.0.1", 0)
         balancer.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
@@ -87,6 +93,8 @@ async def check_a_talk(cluster: Cluster, balancer: Balancer, act: list[str]) -> 
         elif action == "stop":
             former.send(signal.SIGSTOP)
         balancer.switch()
+        # Another move before it is connected again would lead it back to where its session still is.
+        await eventually(lambda: sum(isinstance(event, Reconnected) for event in events) > n, within_s=30)  # noqa: B023
         if action == "stop":
             # It goes on once the session is elsewhere, with the audio and the answers that it had.
             n_finals = len(finals_of(events))
@@ -116,6 +124,16 @@ async def test_a_server_that_hung_while_its_session_moved_on_changes_nothing_of_
     async with two_servers(cluster.empty_database()) as balancer:
         await check_a_talk(cluster, balancer, ["stop"])
         assert "Traceback" not in balancer.servers[0].output
+
+
+async def test_servers_whose_clocks_differ_by_an_hour_take_sessions_over(cluster: Cluster, tmp_path: Path) -> None:
+    """The times that they compare are those of the database."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import time\nof_the_machine = time.time\ntime.time = lambda: of_the_machine() + 3600\n"
+    )
+    ahead = {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
+    async with two_servers(cluster.empty_database(), ahead) as balancer:
+        await check_a_talk(cluster, balancer, ["move", "kill"])
 
 
 async def test_a_stop_in_order_moves_all_sessions_to_the_other_server_without_a_word_lost(cluster: Cluster) -> None:

@@ -40,6 +40,7 @@ def test_the_addresses_of_a_protocol_with_its_own_refusals_belong_to_it() -> Non
         assert [path for path in paths if not path.startswith(places)] == []
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
@@ -59,6 +60,7 @@ async def test_openais_clients_get_an_error_that_they_can_read(
         assert response.headers["x-should-retry"] == "false"
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [("PUT", "/v1/listen", 405, "METHOD_NOT_ALLOWED"), ("GET", "/v1/listen/else", 404, "NOT_FOUND")],
@@ -72,6 +74,7 @@ async def test_deepgrams_clients_get_an_error_that_they_can_read(
         assert body["request_id"] == response.headers["dg-request-id"] == response.headers["X-Request-Id"]
 
 
+@pytest.mark.server
 async def test_addresses_of_no_protocol_and_of_one_that_is_off_are_refused_in_plain_text(
     start_server: StartServer,
 ) -> None:

@@ -149,7 +149,7 @@ async def test_the_part_of_a_server_that_hangs_ends_for_a_publisher_who_takes_ov
 ) -> None:
     a, b = await open_store("a"), await open_store("b")
     lost: list[tuple[str, bool]] = []
-    a.share(lambda _: None, lambda *session: lost.append(session))
+    a.share(lambda _: None, lambda *session: lost.append(session), lambda _: None)
     await speak(a)
     hang(a)
     assert await code_of(b.take_room(ROOM, WISH)) == "room_taken"

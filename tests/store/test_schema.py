@@ -10,6 +10,7 @@ from livecaption.errors import StoreUnusable
 from livecaption.store import search
 from livecaption.store.ownership import acquire
 from livecaption.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from tests.support.cases import spread
 from tests.support.stored import opened
 
 
@@ -44,7 +45,7 @@ def leave_open(path: Path, **values: int) -> None:
         connection.commit()
 
 
-@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+@pytest.mark.parametrize("version", spread(range(1, SCHEMA_VERSION + 1), 4))
 def test_a_store_of_any_version_is_listed_found_exported_and_deleted_from(version: int, tmp_path: Path) -> None:
     path = tmp_path / "transcripts.db"
     make_store_of(version, path)

@@ -75,7 +75,7 @@ async def test_a_process_has_a_session_that_it_begins_also_where_not_all_of_it_g
     monkeypatch.setattr(writer, "MAX_BATCH", 1)
     async with sharing(path, "a") as (a,):
         lost: list[SessionId] = []
-        a.share(ignore_asked, lambda session_id, _: lost.append(session_id))
+        a.share(ignore_asked, lambda session_id, _: lost.append(session_id), ignore_asked)
         begin(a)
         await all_written(a)
         assert (lost, await texts(a), await a.resumption(ONE)) == ([], ["text 0"], RESUMPTION)
@@ -102,7 +102,7 @@ async def test_a_session_is_asked_for_and_comes_with_all_that_was_written(path: 
             a.append(ONE, FINALS[1], 3, 1900, ignore)
             a.release(session_id)
 
-        a.share(give, lambda *_: None)
+        a.share(give, lambda *_: None, ignore_asked)
         begin(a)
         await all_written(a)
         taken = await b.take(ONE)
@@ -115,7 +115,7 @@ async def test_a_session_is_asked_for_and_comes_with_all_that_was_written(path: 
 @pytest.mark.usefixtures("keeper")
 async def test_of_several_sessions_that_wait_for_their_publishers_the_one_that_is_wanted_is_taken(path: Path) -> None:
     async with sharing(path, "a", "b") as (a, b):
-        a.share(a.release, lambda *_: None)
+        a.share(a.release, lambda *_: None, ignore_asked)
         for session_id in (ONE, TWO):
             a.begin(new_session(session_id, resumption=RESUMPTION), ignore)
         await all_written(a)
@@ -129,7 +129,7 @@ async def test_of_several_sessions_that_wait_for_their_publishers_the_one_that_i
 async def test_the_late_write_of_a_process_that_has_lost_a_session_changes_nothing(path: Path) -> None:
     async with sharing(path, "a", "b") as (a, b):
         lost: list[tuple[SessionId, bool]] = []
-        a.share(ignore_asked, lambda session_id, is_owned: lost.append((session_id, is_owned)))
+        a.share(ignore_asked, lambda *one: lost.append(one), ignore_asked)
         begin(a)
         await all_written(a)
         assert await b.take(ONE) is not None

@@ -19,7 +19,7 @@ from tests.support.speech import pcm_s16le, sound
 
 AUDIO = pcm_s16le(sound("silence 300ms, speech 900ms, silence 900ms, speech 1100ms, silence 900ms, speech 500ms"))
 FEW = settings(
-    max_examples=min(15, settings().max_examples // 2),
+    max_examples=min(15, max(3, settings().max_examples // 2)),
     suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
 )
 OFTEN = settings(suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])

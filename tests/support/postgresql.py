@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.eventually import TIMEOUT_FACTOR
@@ -88,6 +89,21 @@ class Cluster:
         assert self._server is not None
         self._server.send_signal(number)
         self._server.wait(30 * TIMEOUT_FACTOR)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it stand still in this block: connections are accepted, and nothing answers."""
+        assert self._server is not None
+        server = psutil.Process(self._server.pid)
+        processes = [server, *server.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def address(self, database: str, password: str = PASSWORD) -> str:
         return f"postgresql://{USER}:{password}@127.0.0.1:{self.port}/{database}"

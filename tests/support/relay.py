@@ -41,6 +41,11 @@ class Relay:
             writer.transport.abort()
         self._open.clear()
 
+    def cut(self) -> None:
+        """Break all connections, and take no others."""
+        self.up = False
+        self.break_all()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
         if not self.up:
             writer.transport.abort()
@@ -93,6 +98,7 @@ async def relay_to(url: str, breaks: Sequence[tuple[float, float]] = ()) -> Asyn
         task = asyncio.ensure_future(relay.serve(reader, writer, parts.hostname or "", parts.port or 80))
         serving.add(task)
         task.add_done_callback(serving.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())  # it may be cancelled before it begins
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     relay.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"

@@ -65,7 +65,7 @@ class Publisher:
     async def run(self) -> None:
         """Send and receive until the server closes the connection."""
         await self._socket.send_json({"type": "start", "sample_rate": SAMPLE_RATE_HZ, **self._start})
-        speaking = asyncio.ensure_future(self._speak())
+        self._speaking = speaking = asyncio.ensure_future(self._speak())
         async for message in self._socket:
             self.events.append(json.loads(message.data))
             self._news.set()
@@ -82,6 +82,12 @@ class Publisher:
                 self._news.clear()
                 await self._news.wait()
         return found[0]
+
+    async def stop(self) -> None:
+        """End the stream. The server closes it after the last final."""
+        self._speaking.cancel()
+        await asyncio.wait({self._speaking})
+        await self._socket.send_json({"type": "stop"})
 
     async def streamed(self, seconds: float) -> None:
         """Wait until so much audio was sent."""
@@ -100,12 +106,16 @@ class Publisher:
         return " ".join(final["text"] for final in self.of("final"))
 
     def check_complete(self, reason: str = "draining", close_code: int = 1001) -> None:
-        """Check that nothing is missing: a final with text for each utterance, in order, then `end`, then the close."""
+        """Check that nothing is missing: a final with text for each utterance, in order, then `end`, then the close.
+
+        The scripted engine has a word for each 300 ms, so a shorter utterance may have none.
+        """
         assert self.close_code == close_code, self.events
         assert [event["seq"] for event in self.events] == list(range(1, len(self.events) + 1))
         utterances = [event["utterance"] for event in self.of("speech_start")]
         assert [final["utterance"] for final in self.of("final")] == utterances
-        assert all(final["text"] for final in self.of("final")), self.of("final")
+        finals = self.of("final")
+        assert all(final["text"] or final["end_ms"] - final["start_ms"] < 300 for final in finals), finals
         assert self.of("error") == []
         end = self.events[-1]
         assert (end["type"], end["reason"], end["utterances"]) == ("end", reason, len(utterances))

@@ -4,6 +4,7 @@ A server whose machine loses power holds its locks until PostgreSQL notices, whi
 notices a dead peer by the time-outs of its statements.
 """
 
+import errno
 import ssl
 from typing import Any
 
@@ -25,7 +26,8 @@ packets for a moment costs the connection."""
 
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Errors of a database that cannot be used now."""
-
+_STARTS_OR_STOPS = (asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+_REFUSED = f"[Errno {errno.ECONNREFUSED}]"
 
 _OPTIONS: dict[str, Any] = {
     "timeout": CONNECT_TIMEOUT_S,
@@ -50,6 +52,14 @@ async def connect(url: str) -> Any:
 async def pool(url: str, n_connections: int) -> Any:
     """Return a pool of connections, each of which is made when it is needed."""
     return await asyncpg.create_pool(url, min_size=0, max_size=n_connections, **_OPTIONS)
+
+
+def is_down(error: BaseException) -> bool:
+    """Return True if one of `FAILURES` shows that the database runs for nobody, and not for this server only."""
+    if isinstance(error, (ConnectionRefusedError, *_STARTS_OR_STOPS)):
+        return True
+    # asyncio joins the errors of a name with several addresses into one text.
+    return isinstance(error, OSError) and error.errno is None and _REFUSED in str(error)
 
 
 def reason(error: BaseException) -> str:

@@ -1,19 +1,21 @@
 """Decide which server has a session. PostgreSQL's rows are the only place where that is decided.
 
 `session.owner` is the server that has it, and `session.generation` grows each time another one gets it. So a server
-that has lost a session finds another generation, and writes nothing: see `writer`.
+that has lost a session finds another generation, and writes nothing: see `writer`. A session without an owner has still
+the generation of the last one, which may have it back as long as no other server has taken it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 from uuid import UUID
 
 from livecaption.errors import StoreFailed
 from livecaption.store.postgresql import schema
 from livecaption.store.postgresql.messages import key
-from livecaption.store.postgresql.statements import IS_ELSEWHERE, NOW_MS
+from livecaption.store.postgresql.statements import NOW_MS, WITH_PUBLISHER
 from livecaption.store.schema import APPLICATION_ID
 
+_LATER = "it was written by a later version of livecaption"
 _INTERRUPTED = f"interrupted_at_ms = coalesce(interrupted_at_ms, {NOW_MS})"
 
 
@@ -46,13 +48,28 @@ async def migrate(connection: Any, steps: tuple[schema.Step, ...] = schema.MIGRA
         await connection.execute("CREATE TABLE livecaption (version bigint NOT NULL, oldest bigint NOT NULL)")
         await connection.execute("INSERT INTO livecaption VALUES (0, 0)")
     if oldest > len(steps):
-        raise StoreFailed("it was written by a later version of livecaption")
+        raise StoreFailed(_LATER)
     if version < len(steps):
         for step in steps[version:]:
             await connection.execute(step.script)
         await connection.execute(
             "UPDATE livecaption SET version = $1, oldest = greatest(oldest, $2)", len(steps), schema.oldest(steps)
         )
+
+
+async def check_version(connection: Any) -> None:
+    """Check that the database can be read as it is.
+
+    Raises:
+        StoreFailed: it has no transcripts, or those of another version.
+    """
+    if not await connection.fetchval("SELECT to_regclass('livecaption')"):
+        raise StoreFailed("there are no transcripts")
+    version, oldest = await connection.fetchrow("SELECT version, oldest FROM livecaption")
+    if oldest > schema.VERSION:
+        raise StoreFailed(_LATER)
+    if version < schema.VERSION:
+        raise StoreFailed("it was written by an earlier version of livecaption: start a server of this one first")
 
 
 async def dead_servers(connection: Any) -> set[UUID]:
@@ -75,24 +92,55 @@ async def _held_keys(connection: Any) -> set[int]:
     return {number for (number,) in held}
 
 
+async def n_others(connection: Any, server: UUID) -> int:
+    """Return the number of other servers that use the database."""
+    counted: int = await connection.fetchval(
+        "SELECT count(DISTINCT (classid, objid)) FROM pg_locks "
+        "WHERE locktype = 'advisory' AND objsubid = 1 AND granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND (classid::bigint << 32) | objid::bigint NOT IN ($1, $2)",
+        key(server),
+        APPLICATION_ID,  # the lock of a migration
+    )
+    return counted
+
+
 async def interrupt(connection: Any, servers: set[UUID]) -> None:
-    """Note that these servers have died over their sessions. One that lives after all finds that it has lost them."""
+    """Note that these servers have died over their sessions. One that lives after all may `reclaim` them."""
     await connection.execute(
-        "WITH orphaned AS (UPDATE session SET owner = NULL, state = 'interrupted', generation = generation + 1 "
+        "WITH orphaned AS (UPDATE session SET owner = NULL, state = 'interrupted' "
         f"WHERE owner = ANY($1::uuid[]) RETURNING number) UPDATE resumption SET {_INTERRUPTED} "
         "FROM orphaned WHERE session = orphaned.number",
         list(servers),
     )
 
 
+async def reclaim(connection: Any, server: UUID, generations: Mapping[str, int], waiting: Set[str]) -> None:
+    """Let a server that was taken for dead have those of its sessions that no other one has taken.
+
+    `generations`: those of its sessions in this server. `waiting`: those of them whose publishers were not here yet.
+    """
+    await connection.execute(
+        "WITH back AS (UPDATE session SET owner = $1, state = CASE WHEN is_open THEN 'open' ELSE state END "
+        "FROM unnest($2::text[], $3::bigint[], $4::boolean[]) AS mine (id, generation, is_open) "
+        "WHERE session.id = mine.id AND session.generation = mine.generation "
+        "AND owner IS NULL AND state = 'interrupted' RETURNING number, is_open) "
+        "UPDATE resumption SET interrupted_at_ms = NULL FROM back WHERE session = back.number AND is_open",
+        server,
+        list(generations),
+        list(generations.values()),
+        [session_id not in waiting for session_id in generations],
+    )
+
+
 async def moved_on(connection: Any, generations: Mapping[str, int]) -> list[tuple[str, int, bool]]:
     """Return those of a server's sessions that it does not have any more.
 
-    `generations`: those of its sessions in this server. With each one it returns that, and whether a server has it now,
-    or has ended it.
+    `generations`: those of its sessions in this server. With each one it returns that, and whether its publisher has
+    gone along, or it was ended.
     """
     found = await connection.fetch(
-        f"SELECT id, mine.generation, {IS_ELSEWHERE} FROM session "
+        f"SELECT id, mine.generation, {WITH_PUBLISHER} FROM session "
         "JOIN unnest($1::text[], $2::bigint[]) AS mine (id, generation) USING (id) "
         "WHERE session.generation <> mine.generation",
         list(generations),
@@ -104,7 +152,7 @@ async def moved_on(connection: Any, generations: Mapping[str, int]) -> list[tupl
 async def adopt(connection: Any, server: UUID) -> dict[str, int]:
     """Let a server have all sessions that can go on and that no server has. Return their generations."""
     adopted = await connection.fetch(
-        "UPDATE session SET owner = $1 "
+        "UPDATE session SET owner = $1, generation = generation + 1 "
         "WHERE owner IS NULL AND state = 'interrupted' AND number IN (SELECT session FROM resumption) "
         "RETURNING id, generation",
         server,
@@ -126,9 +174,8 @@ async def take(connection: Any, session_id: str, server: UUID, owner: UUID | Non
     An owner that has given it up since, as it was asked to, is no such change.
     """
     taken = await connection.fetchval(
-        "UPDATE session SET owner = $2, state = 'interrupted', generation = $4 + ($3::uuid IS NOT NULL)::integer "
-        "WHERE id = $1 AND ((owner IS NOT DISTINCT FROM $3 AND generation = $4) "
-        "OR ($3 IS NOT NULL AND owner IS NULL AND generation = $4 + 1)) RETURNING number",
+        "UPDATE session SET owner = $2, state = 'interrupted', generation = generation + 1 "
+        "WHERE id = $1 AND generation = $4 AND (owner IS NULL OR owner = $3) RETURNING number",
         session_id,
         server,
         owner,

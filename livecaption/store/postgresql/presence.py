@@ -5,11 +5,12 @@ the server ends: at once with its process, and within seconds with its machine (
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
-from livecaption.store.postgresql.connecting import FAILURES, connect
+from livecaption.store.postgresql import ownership
+from livecaption.store.postgresql.connecting import FAILURES, connect, is_down
 from livecaption.store.postgresql.messages import (
     ROOMS,
     Message,
@@ -22,12 +23,16 @@ from livecaption.store.postgresql.messages import (
     encode,
     key,
 )
+from livecaption.store.postgresql.reach import Reach
 from livecaption.store.room_claims import Outcome
 from livecaption.store.store import RoomWish
 
 BEAT_S = 1.0
 """Time in s between two looks at the connection. Longer: a lost lock is taken again later. Shorter: more statements."""
-BEAT_TIMEOUT_S = 3.0
+BEAT_TIMEOUT_S = 1.5
+RECONNECT_TIMEOUT_S = 3.0
+"""Time-outs in s of a look, and of one over a new connection, so that a cut is noticed within 7 s. Longer: later.
+Shorter: a slow network seems to be cut."""
 ASK_S = 0.3
 """Time in s in which another server gives up a session or room that is asked for. Longer: publishers wait longer where
 that server hangs. Shorter: a busy server loses what it has not stored yet, and the publisher sends it again."""
@@ -41,6 +46,11 @@ class Presence:
         asked: called with a session that another server wants to have, and the id of that server.
         asked_for_room: the same for a room.
         room_changed: called with the name of a room that another server has changed; empty: any may have changed.
+        back: called with a connection once the database is reached again.
+        cut_off: called when this server alone does not reach the database any more, and with False when it does.
+
+    Attributes:
+        is_cut_off: whether this server alone does not reach the database.
     """
 
     def __init__(
@@ -49,13 +59,18 @@ class Presence:
         asked: Callable[[str, UUID], None],
         asked_for_room: Callable[[RoomWish, UUID], None],
         room_changed: Callable[[str], None],
+        back: Callable[[Any], Awaitable[None]],
+        cut_off: Callable[[bool], None],
     ) -> None:
         self.id = uuid4()
+        self.is_cut_off = False
         self._url = url
         self._asked = asked
         self._asked_for_room = asked_for_room
         self._room_changed = room_changed
         self._awaited: dict[str, asyncio.Future[Outcome]] = {}  # by session or room
+        self._back = back
+        self._cut_off = cut_off
         self._connection: Any = None
 
     async def start(self) -> None:
@@ -65,7 +80,12 @@ class Presence:
             One of `connecting.FAILURES`.
         """
         self._connection = await self._connected()
+        self._reach = Reach(_now_s(), await ownership.n_others(self._connection, self.id))
         self._beat = asyncio.create_task(self._keep())
+
+    def note_reached(self) -> None:
+        """Note that the database has answered, over any connection."""
+        self._reach.note_reached(_now_s())
 
     async def close(self) -> None:
         """Show that this server does not run any more."""
@@ -96,7 +116,8 @@ class Presence:
     async def _connected(self) -> Any:
         connection = await connect(self._url)
         try:
-            await connection.execute("SELECT pg_advisory_lock($1)", key(self.id))
+            # Shared, so that it need not wait until PostgreSQL has noticed the loss of an earlier connection.
+            await connection.execute("SELECT pg_advisory_lock_shared($1)", key(self.id))
             await connection.add_listener(channel(self.id), self._receive)
             await connection.add_listener(ROOMS, self._note_room)
         except BaseException:
@@ -109,13 +130,23 @@ class Presence:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                async with asyncio.timeout(BEAT_TIMEOUT_S):
-                    if self._connection.is_closed():
+                if self._connection.is_closed():
+                    async with asyncio.timeout(RECONNECT_TIMEOUT_S):
                         self._connection = await self._connected()
-                        self._room_changed("")  # what was sent meanwhile is lost
-                    await self._connection.execute("SELECT 1")
-            except FAILURES:
+                        await self._back(self._connection)
+                    self._room_changed("")  # what was sent meanwhile is lost
+                async with asyncio.timeout(BEAT_TIMEOUT_S):
+                    n_others = await ownership.n_others(self._connection, self.id)
+                self._reach.note_others(n_others)
+                self.note_reached()
+            except FAILURES as error:
                 self._connection.terminate()
+                self._reach.note_failure(is_down=is_down(error))
+            is_cut_off = self._reach.is_cut_off(_now_s())
+            if is_cut_off != self.is_cut_off:
+                self.is_cut_off = is_cut_off
+                # Not at once: a fault in a session must not end this task.
+                asyncio.get_running_loop().call_soon(self._cut_off, is_cut_off)
 
     def _receive(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
         match decode(payload):
@@ -137,3 +168,7 @@ class Presence:
         server, _, name = payload.partition(" ")
         if server != self.id.hex:
             self._room_changed(name)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -93,6 +93,14 @@ async def tracks(connection: Any, session_id: str) -> list[str]:
     return [language for (language,) in found]
 
 
+async def unfinished(connection: Any) -> frozenset[str]:
+    """Return the ids of the sessions that are open or can go on."""
+    found = await connection.fetch(
+        "SELECT id FROM session WHERE state = 'open' OR number IN (SELECT session FROM resumption)"
+    )
+    return frozenset(session_id for (session_id,) in found)
+
+
 async def interrupted(connection: Any, ids: Sequence[str], now_ms: int) -> list[InterruptedSession]:
     """Return those of these sessions that can go on, the oldest first. `now_ms`: the time of this machine's clock."""
     found = await connection.fetch(

@@ -27,14 +27,14 @@ _BEGIN = """
     SELECT number, $9::text, $10::text, $11::text FROM begun WHERE $9::text IS NOT NULL
 """
 _HELD = """
-    held AS MATERIALIZED (SELECT number, id, generation, owner, state FROM session WHERE id = $1 FOR NO KEY UPDATE),
+    held AS MATERIALIZED (SELECT number, id, generation, state FROM session WHERE id = $1 FOR NO KEY UPDATE),
     mine AS (SELECT number FROM held WHERE generation = $2)
 """
 """Holds a session where it is until the transaction is over. `mine` is empty if it has moved on, or was deleted."""
-IS_ELSEWHERE = "(owner IS NOT NULL OR state = 'ended')"
-"""Is true if a server has a session that has moved on, or has ended it."""
-_LOST = f"SELECT id, $2::bigint, {IS_ELSEWHERE} FROM held WHERE generation <> $2"
-"""Returns the session if it has moved on: its id, its generation here, and `IS_ELSEWHERE`."""
+WITH_PUBLISHER = "state <> 'interrupted'"
+"""Is true if the publisher of a session that has moved on has gone along, or somebody else has ended it."""
+_LOST = f"SELECT id, $2::bigint, {WITH_PUBLISHER} FROM held WHERE generation <> $2"
+"""Returns the session if it has moved on: its id, its generation here, and `WITH_PUBLISHER`."""
 _APPEND = f"""
     WITH {_HELD}, added AS (
         INSERT INTO final (session, utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel,
@@ -86,15 +86,15 @@ _REOPEN = f"""
 _END = f"""
     WITH {_HELD}, ended AS (
         UPDATE session SET
-            state = CASE state WHEN 'open' THEN 'ended' ELSE state END, owner = NULL,
-            duration_ms = CASE state WHEN 'open' THEN greatest(duration_ms, $3) ELSE duration_ms END
+            state = CASE WHEN $4 THEN 'ended' ELSE state END, owner = NULL,
+            duration_ms = CASE WHEN $4 THEN greatest(duration_ms, $3) ELSE duration_ms END
         FROM mine WHERE session.number = mine.number
     ), forgotten AS (DELETE FROM resumption USING mine WHERE session = mine.number)
     {_LOST}
 """
 _RELEASE = f"""
     WITH {_HELD}, released AS (
-        UPDATE session SET owner = NULL, state = 'interrupted', generation = session.generation + 1
+        UPDATE session SET owner = NULL, state = 'interrupted'
         FROM mine WHERE session.number = mine.number AND state <> 'ended'
         RETURNING session.number, CASE WHEN $3::text IS NOT NULL THEN pg_notify($3::text, $4::text) END
     ), noted AS (
@@ -181,18 +181,18 @@ def append(
 ) -> list[Entry]:
     """Write a final and, unless it is None, the checkpoint with it."""
     utterance, text, *rest = rows.final_to_row(final)
-    text = _storable(text)
+    text = storable(text)
     values = (session_id, generation, utterance, text, *rest, seq, shift_ms, words.vector(text))
     return [Entry(_APPEND, (*values, checkpoint_ms, checkpoint_shift_ms, highest_speaker([final])))]
 
 
 def translate(session_id: SessionId, generation: int, translation: Translation, seq: int) -> list[Entry]:
-    text = _storable(translation.text)
+    text = storable(translation.text)
     return [Entry(_TRANSLATE, (session_id, generation, translation.utterance, translation.language, text, seq))]
 
 
 def name_speaker(session_id: SessionId, generation: int, named: SpeakerNamed) -> list[Entry]:
-    return [Entry(_NAME_SPEAKER, (session_id, generation, named.speaker, _storable(named.name)))]
+    return [Entry(_NAME_SPEAKER, (session_id, generation, named.speaker, storable(named.name)))]
 
 
 def checkpoint(session_id: SessionId, generation: int, checkpoint_ms: int, shift_ms: int) -> list[Entry]:
@@ -203,10 +203,10 @@ def reopen(session_id: SessionId, generation: int) -> list[Entry]:
     return [Entry(_REOPEN, (session_id, generation))]
 
 
-def end(session_id: SessionId, generation: int, duration_ms: int, server: UUID) -> list[Entry]:
-    """Note that the session cannot go on any more. If it was never resumed, it stays interrupted."""
+def end(session_id: SessionId, generation: int, duration_ms: int, server: UUID, *, was_open: bool) -> list[Entry]:
+    """Note that the session cannot go on any more. Unless it `was_open` in this server, it stays interrupted."""
     notified = Entry(_NOTIFY_ROOM_OF_SESSION, (session_id, messages.changed_room("", server)))
-    return [Entry(_END, (session_id, generation, duration_ms)), notified]
+    return [Entry(_END, (session_id, generation, duration_ms, was_open)), notified]
 
 
 def release(session_id: SessionId, generation: int, to: UUID | None) -> list[Entry]:
@@ -232,6 +232,6 @@ def answer_room(name: str, server: UUID, asker: UUID, outcome: Outcome) -> list[
     return [Entry(_RELEASE_ROOM, (name, server, *sent)) if outcome is Outcome.RELEASED else Entry(_REFUSE_ROOM, sent)]
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Return the text without NUL, which PostgreSQL has in no text."""
     return text.replace("\0", "\ufffd")

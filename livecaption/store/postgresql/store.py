@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,7 +12,6 @@ from uuid import UUID
 from livecaption.errors import LivecaptionError, StoreFailed, StoreUnusable, Unavailable
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
-from livecaption.store import room_claims
 from livecaption.store.config import StoreConfig
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
 from livecaption.store.postgresql import connecting, ownership, questions, rooms, statements
@@ -21,7 +20,7 @@ from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.statements import Entry
 from livecaption.store.postgresql.writer import Writer
-from livecaption.store.room_claims import Holder, Outcome
+from livecaption.store.room_claims import Outcome
 from livecaption.store.rows import (
     InterruptedSession,
     NewSession,
@@ -77,16 +76,20 @@ class PostgresqlStore:
         self._max_hold_s = max_hold_s
         self._retry_s = retry_s
         self._generations: dict[str, int] = {}  # of the sessions that this server has
+        self._waiting: set[str] = set()  # those of them whose publishers have not resumed here yet
         self._askers: dict[str, UUID] = {}  # the servers that want to have some of them
         self._on_asked: Callable[[SessionId], None] = lambda _: None
         self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
         self._on_room_asked: Callable[[RoomWish], bool] = lambda _: True
         self._on_room_changed: Callable[[str], None] = lambda _: None
+        self._on_cut_off: Callable[[bool], None] = lambda _: None
+        self._limits: set[asyncio.Timeout] = set()  # of callers that wait for the database
 
     async def open(self) -> None:
         self._held = Held(self._max_hold_s)
-        self._writer = Writer(self._connect, self._held.note_written, self._note_lost, retry_s=self._retry_s)
-        self._presence = Presence(self._url, self._note_asked, self._note_room_asked, self._note_room_changed)
+        self._writer = Writer(self._connect, self._note_written, self._note_lost, retry_s=self._retry_s)
+        of_rooms = self._note_room_asked, lambda name: self._on_room_changed(name)
+        self._presence = Presence(self._url, self._note_asked, *of_rooms, self._compare, self._note_cut_off)
         try:
             connection = await self._connect()
             try:
@@ -96,6 +99,7 @@ class PostgresqlStore:
                 async with connection.transaction():
                     await ownership.interrupt(connection, await ownership.dead_servers(connection))
                     self._generations = await ownership.adopt(connection, self._presence.id)
+                    self._waiting = set(self._generations)
             except BaseException:
                 connection.terminate()
                 raise
@@ -155,21 +159,20 @@ class PostgresqlStore:
         self._submit(statements.checkpoint(session_id, self._generation(session_id), checkpoint_ms, shift_ms), ignore)
 
     def reopen(self, session_id: SessionId) -> None:
+        self._waiting.discard(session_id)
         self._submit(statements.reopen(session_id, self._generation(session_id)), ignore)
 
     def give_up(self, session_id: SessionId) -> None:
-        self._submit(statements.end(session_id, self._generation(session_id), 0, self._presence.id), ignore)
-        self._generations.pop(session_id, None)
+        self.end(session_id, 0, ignore)
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
-        self._submit(statements.end(session_id, self._generation(session_id), duration_ms, self._presence.id), written)
-        self._generations.pop(session_id, None)
+        was_open = session_id not in self._waiting
+        generation = self._forget(session_id)
+        self._submit(statements.end(session_id, generation, duration_ms, self._presence.id, was_open=was_open), written)
 
     def release(self, session_id: SessionId) -> None:
-        self._submit(
-            statements.release(session_id, self._generation(session_id), self._askers.pop(session_id, None)), ignore
-        )
-        self._generations.pop(session_id, None)
+        asker = self._askers.pop(session_id, None)
+        self._submit(statements.release(session_id, self._forget(session_id), asker), ignore)
 
     def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
         self._submit(statements.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms(), self._presence.id), written)
@@ -186,13 +189,23 @@ class PostgresqlStore:
         else:
             self._held.let_go(written)
 
+    def _note_written(self, n_written: int) -> None:
+        self._presence.note_reached()
+        self._held.note_written(n_written)
+
     def _generation(self, session_id: str) -> int:
         """Return the generation in which this server has a session."""
         return self._generations.get(session_id, NOT_OURS)
 
+    def _forget(self, session_id: str) -> int:
+        """Note that this server does not have a session any more. Return the generation in which it had it."""
+        self._waiting.discard(session_id)
+        return self._generations.pop(session_id, NOT_OURS)
+
     async def _do(self, chore: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        self._check_reach()
         try:
-            async with asyncio.timeout(CHORE_TIMEOUT_S):
+            async with self._in_time(CHORE_TIMEOUT_S):
                 return await self._writer.do(chore)
         except TimeoutError:
             raise StoreFailed("changing the transcripts takes too long; it may still be done") from None
@@ -220,8 +233,13 @@ class PostgresqlStore:
 
     is_shared = True
 
-    def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
-        self._on_asked, self._on_lost = asked, lost
+    def share(
+        self,
+        asked: Callable[[SessionId], None],
+        lost: Callable[[SessionId, bool], None],
+        cut_off: Callable[[bool], None],
+    ) -> None:
+        self._on_asked, self._on_lost, self._on_cut_off = asked, lost, cut_off
 
     async def take(self, session_id: SessionId) -> InterruptedSession | None:
         found = await self._read(partial(ownership.owner_of, session_id=session_id))
@@ -241,51 +259,55 @@ class PostgresqlStore:
         if taken is None:
             raise Unavailable("another server has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
         self._generations[session_id] = taken.generation
+        self._waiting.add(session_id)
         return taken
 
     def share_rooms(self, asked: Callable[[RoomWish], bool], changed: Callable[[str], None]) -> None:
         self._on_room_asked, self._on_room_changed = asked, changed
 
     async def take_room(self, room: RoomRecord, wish: RoomWish) -> RoomRecord | None:
-        def claim(former: Holder[UUID] | None) -> Awaitable[RoomRecord | Holder[UUID] | None]:
-            return self._do(partial(rooms.claim, room=room, wish=wish, server=self._presence.id, former=former))
-
-        async def ask(owner: UUID) -> Outcome:
-            if await self._read(partial(ownership.is_dead, server=owner)):
-                return Outcome.DEAD
-            return await self._read(partial(self._presence.ask_for_room, wish, owner))
-
-        return await room_claims.take(claim, ask)
+        return await rooms.take(room, wish, self._presence, self._do, self._read)
 
     def _note_room_asked(self, wish: RoomWish, by: UUID) -> None:
         outcome = Outcome.RELEASED if self._on_room_asked(wish) else Outcome.REFUSED
         self._submit(statements.answer_room(wish.room, self._presence.id, by, outcome), ignore)
 
-    def _note_room_changed(self, name: str) -> None:
-        self._on_room_changed(name)
-
     def _note_asked(self, session_id: str, by: UUID) -> None:
         self._askers[session_id] = by
         self._on_asked(SessionId(session_id))
 
-    def _note_lost(self, session_id: str, generation: int, is_owned: bool) -> None:
+    def _note_lost(self, session_id: str, generation: int, with_publisher: bool) -> None:
         if self._generations.get(session_id) == generation:  # else it was given up, or is here again
-            del self._generations[session_id]
+            self._forget(session_id)
             # Not at once: a fault in a session must not end the task that has found this out.
-            asyncio.get_running_loop().call_soon(self._on_lost, SessionId(session_id), is_owned)
+            asyncio.get_running_loop().call_soon(self._on_lost, SessionId(session_id), with_publisher)
+
+    def _note_cut_off(self, is_now: bool) -> None:
+        if is_now:
+            for limit in self._limits:
+                limit.reschedule(asyncio.get_running_loop().time())
+        self._on_cut_off(is_now)
+
+    async def _compare(self, connection: Any) -> None:
+        """Find out which sessions of this server have moved on, and have those again that nobody has.
+
+        Others may have taken this server for dead while it did not reach the database.
+        """
+        await ownership.reclaim(connection, self._presence.id, self._generations, self._waiting)
+        for moved in await ownership.moved_on(connection, self._generations):
+            self._note_lost(*moved)
 
     async def _watch_servers(self) -> None:
         """Note sessions of servers that have died. One that was seen dead twice is: its connection may only be new.
 
-        Note also which sessions of this server have moved on. It may have missed the question for one, and one in which
-        nobody speaks writes nothing.
+        Compare also the sessions of this server. It may have missed the question for one, and one in which nobody
+        speaks writes nothing.
         """
         suspected: set[UUID] = set()
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             with suppress(StoreFailed):
-                for moved in await self._read(partial(ownership.moved_on, generations=self._generations)):
-                    self._note_lost(*moved)
+                await self._read(self._compare)
                 dead = await self._read(ownership.dead_servers)
                 if gone := (dead & suspected) - {self._presence.id}:
                     await self._do(partial(ownership.interrupt, servers=gone))
@@ -341,16 +363,37 @@ class PostgresqlStore:
         Raises:
             StoreFailed: the database cannot be read now.
         """
+        self._check_reach()
         try:
-            async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
+            async with self._in_time(READ_TIMEOUT_S), self._pool.acquire() as connection:
                 try:
-                    async with asyncio.timeout(READ_TIMEOUT_S):
-                        return await question(connection)
-                except TimeoutError:
+                    answer = await question(connection)
+                except asyncio.CancelledError:
                     connection.terminate()  # otherwise the pool would wait for its answer
                     raise
+            self._presence.note_reached()
+            return answer
         except (*FAILURES, LivecaptionError) as error:
             raise StoreFailed(f"the transcripts cannot be read now: {reason(error)}") from None
+
+    @asynccontextmanager
+    async def _in_time(self, timeout_s: float) -> AsyncIterator[None]:
+        """Raise TimeoutError in this block after that time, and once this server is cut off from the database."""
+        async with asyncio.timeout(timeout_s) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
+
+    def _check_reach(self) -> None:
+        """Refuse what would only wait, so that callers ask another server.
+
+        Raises:
+            StoreFailed: this server alone does not reach the database.
+        """
+        if self._presence.is_cut_off:
+            raise StoreFailed("this server does not reach the database of the transcripts now")
 
 
 def _now_ms() -> int:

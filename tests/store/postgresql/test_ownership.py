@@ -117,6 +117,7 @@ class Server:
     store: PostgresqlStore
     asked: list[str] = field(default_factory=list)
     lost: list[tuple[str, bool]] = field(default_factory=list)
+    cut_off: list[bool] = field(default_factory=list)
 
     def note_asked(self, session_id: SessionId) -> None:
         self.asked.append(session_id)
@@ -128,7 +129,7 @@ async def server(address: str, *, hangs: bool = False, **times_s: float) -> Asyn
     """Run a store. `hangs`: it does not answer others."""
     running = Server(PostgresqlStore(StoreConfig(address), **{"max_hold_s": 60, **times_s}))
     asked = running.asked.append if hangs else running.note_asked
-    running.store.share(asked, lambda session_id, is_owned: running.lost.append((session_id, is_owned)))
+    running.store.share(asked, lambda *lost: running.lost.append(lost), running.cut_off.append)
     await running.store.open()
     try:
         yield running
@@ -197,7 +198,7 @@ async def test_a_server_learns_that_it_has_lost_a_session_before_its_final_count
         lost_before: list[bool] = []
         one.store.append(ONE, final("Late.", utterance=1), 1, 900, lambda: lost_before.append(bool(one.lost)))
         await eventually(lambda: lost_before)
-        assert (lost_before, one.lost, await texts(other)) == ([True], [("one", True)], ["0"])
+        assert (lost_before, one.lost, await texts(other)) == ([True], [("one", False)], ["0"])
 
 
 async def test_a_server_that_writes_nothing_learns_that_it_has_lost_a_session(
@@ -210,9 +211,47 @@ async def test_a_server_that_writes_nothing_learns_that_it_has_lost_a_session(
         await keep(one.store, new_session("two", resumption=RESUMPTION), ended=False)
         await other.store.take(ONE)
         await eventually(lambda: one.lost)
-        await other.store._do(partial(ownership.interrupt, servers={one.store._presence.id}))
+        await other.store.take(SessionId("two"))
+        other.store.reopen(SessionId("two"))
         await eventually(lambda: len(one.lost) == 2)
-        assert (one.lost, other.lost) == ([("one", True), ("two", False)], [])
+        assert one.lost[0] == ("one", False)  # its publisher has not come there yet
+        assert (one.lost[1][0], other.lost) == ("two", [])
+
+
+async def test_a_server_that_was_taken_for_dead_has_its_sessions_again_unless_they_have_moved_on(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WATCH_INTERVAL_S", 0.05)
+    async with server(address, hangs=True) as one, server(address) as other:
+        begin(one, 1)
+        await keep(one.store, new_session("two", resumption=RESUMPTION), ended=False)
+        dead = {one.store._presence.id}
+
+        async def take_the_second(connection: object) -> None:
+            await ownership.interrupt(connection, dead)
+            assert await ownership.take(connection, "two", other.store._presence.id, None, 0)
+
+        await other.store._do(take_the_second)
+        await eventually(lambda: one.lost)
+        begin(one, 1, first=1)
+        await all_written(one.store)
+        assert (one.lost, await texts(other)) == ([("two", False)], ["0", "1"])
+        assert (await other.store.session("one")).state is SessionState.OPEN
+        assert (await other.store.take(ONE)).generation == 1
+        assert one.asked == ["one"]  # it is the owner again
+
+
+async def test_a_session_that_ends_while_nobody_has_it_has_ended(address: str) -> None:
+    """Its server was taken for dead, and has been back for less than the time of a comparison."""
+    async with server(address) as one, server(address) as other:
+        begin(one, 1)
+        await all_written(one.store)
+        await other.store._do(partial(ownership.interrupt, servers={one.store._presence.id}))
+        one.store.end(ONE, 5000, ignore)
+        await all_written(one.store)
+        record = await other.store.session("one")
+        assert (record.state, record.duration_ms, one.lost) == (SessionState.ENDED, 5000, [])
+        assert await other.store.resumption("one") is None
 
 
 async def test_a_fault_in_a_session_that_is_lost_does_not_hide_the_loss_of_the_next(
@@ -222,11 +261,11 @@ async def test_a_fault_in_a_session_that_is_lost_does_not_hide_the_loss_of_the_n
     async with server(address, hangs=True) as one, server(address) as other:
         lost: list[str] = []
 
-        def fail(session_id: SessionId, is_owned: bool) -> None:
+        def fail(session_id: SessionId, with_publisher: bool) -> None:
             lost.append(session_id)
             raise RuntimeError("a fault")
 
-        one.store.share(one.asked.append, fail)
+        one.store.share(one.asked.append, fail, one.cut_off.append)
         begin(one, 1)
         await keep(one.store, new_session("two", resumption=RESUMPTION), ended=False)
         await other.store.take(ONE)
@@ -249,7 +288,7 @@ async def test_a_write_that_meets_a_takeover_waits_for_it_and_changes_no_row(clu
         await eventually(lambda: cluster.execute(waits))
         await transaction.commit()
         await eventually(lambda: one.lost)
-        assert (one.lost, await texts(one)) == ([("one", True)], ["0"])
+        assert (one.lost, await texts(one)) == ([("one", False)], ["0"])
         await other.close()
 
 

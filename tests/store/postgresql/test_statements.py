@@ -60,8 +60,8 @@ def test_entries_of_one_kind_have_one_statement_so_that_they_are_sent_together()
 def test_each_other_change_is_an_entry() -> None:
     assert [entry.values for entry in statements.checkpoint(ONE, 4, 5, 2)] == [("one", 4, 5, 2)]
     assert [entry.values for entry in statements.reopen(ONE, 4)] == [("one", 4)]
-    assert [entry.values for entry in statements.end(ONE, 4, 5, SERVER)] == [
-        ("one", 4, 5),
+    assert [entry.values for entry in statements.end(ONE, 4, 5, SERVER, was_open=True)] == [
+        ("one", 4, 5, True),
         ("one", changed_room("", SERVER)),
     ]
     assert [entry.values for entry in statements.release(ONE, 4, None)] == [("one", 4, None, None)]
