@@ -109,15 +109,25 @@ class Anywhere:
         self._followed.pop(session_id, None)
 
     def _receive_change(self, session_id: str | None) -> None:
-        if session_id is None:
-            for each in self._sessions.ids:
-                self._receive_change(each)
-            return
-        if (following := self._followed.get(session_id)) is not None:
+        if session_id is not None and (following := self._followed.get(session_id)) is not None:
             following.receive(None)
-        change = asyncio.create_task(self._apply_change(session_id))
+        change = asyncio.create_task(self._apply_changes(session_id))
         self._changes.add(change)
         change.add_done_callback(self._changes.discard)
+
+    async def _apply_changes(self, session_id: str | None) -> None:
+        """Apply a change. None: apply those of all sessions here, of which some may have been changed."""
+        sessions = self._sessions.ids if session_id is None else [session_id]
+        if session_id is None:
+            await self._all_written()
+        for each in sessions:
+            await self._apply_change(each)
+
+    async def _all_written(self) -> None:
+        """Wait until the store has all sessions that are here. One that has just begun would seem to be deleted."""
+        assert self._store is not None
+        while self._store.figures.waiting or self._store.figures.lost:  # noqa: ASYNC110 - there is no event of it
+            await asyncio.sleep(AGAIN_S)
 
     async def _apply_change(self, session_id: str) -> None:
         while True:

@@ -121,9 +121,9 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     known_rooms = Rooms(sessions, store, anywhere, hold_s)
     attached = Sinks(known_rooms, destinations, shared=config.server.process is not None)
     cut_off = CutOff(sessions)
+    restore = restorer(routes)
     takeover = None
     if store is not None:
-        restore = restorer(routes)
         takeover = Takeover(store, sessions, known_rooms, anywhere, cut_off, restore, config.endpointing, hold_s)
     recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=config.server.drain_timeout_s)
     app[METRICS] = Metrics(pool, sessions, recordings.counts, store, keys, attached)

@@ -12,6 +12,7 @@ from aiohttp import ClientResponse, ClientWebSocketResponse, WSMsgType
 from livecaption.live import following
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
+from livecaption.store.postgresql.broadcast import NotifyBroadcast
 from tests.live.test_connection import resume
 from tests.live.test_takeover import begin, interrupted_by
 from tests.support.eventually import eventually
@@ -66,7 +67,9 @@ async def stop(socket: ClientWebSocketResponse) -> None:
 
 async def die(server: Client, other: Client) -> None:
     """Let a server leave its sessions as if it was killed. Its worker goes on, because it is that of the test."""
-    await server.app[SERVICES].anywhere.close()
+    broadcast = server.app[SERVICES].store.broadcast
+    assert isinstance(broadcast, NotifyBroadcast)
+    await broadcast.close()
     server.app[SERVICES].store._generations.clear()  # so that it has none to have back
     await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, server))
 
@@ -364,4 +367,22 @@ async def test_a_session_elsewhere_cannot_be_found_while_the_database_is_away(se
     finally:
         cluster.start()
     assert len(await read(other, ready["session"], until="snapshot")) == 1
+    await stop(socket)
+
+
+async def test_a_session_that_begins_while_the_database_is_away_is_not_taken_for_deleted(
+    serve: Serve, cluster: Cluster
+) -> None:
+    one = await serve()
+    anywhere = one.app[SERVICES].anywhere
+    await eventually(lambda: not anywhere._changes)
+    cluster.stop()
+    try:
+        socket, ready, caption = await begin(one)
+        anywhere._receive_change(None)
+    finally:
+        cluster.start()
+    await eventually(lambda: not anywhere._changes, within_s=20)
+    assert [final.text for final in one.app[SERVICES].sessions.find(ready["session"]).hub.finals] == [caption["text"]]
+    assert [final.text for final in await one.app[SERVICES].store.finals(ready["session"])] == [caption["text"]]
     await stop(socket)

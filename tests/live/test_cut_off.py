@@ -232,3 +232,24 @@ async def test_a_session_that_cannot_go_on_elsewhere_stays(serve: Serve) -> None
     await socket.send_json({"type": "stop"})
     assert (await read_to_the_close(socket))[-1]["type"] == "end"
     await reader.close()
+
+
+async def test_a_server_that_is_cut_off_sends_readers_of_sessions_elsewhere_to_another_one(serve: Serve) -> None:
+    (one, _), (other, network) = await serve(), await serve()
+    await acquainted(one, other)
+    socket, ready, _ = await begin(one)
+    path = f"/v1/sessions/{ready['session']}/watch"
+    reader = await other.ws_connect(path)
+    assert (await read_event(reader))["type"] == "snapshot"
+    network.cut()
+    await read_to_the_close(reader)
+    assert reader.close_code == 1012
+    assert await refusal_before_the_upgrade(other, path) == (503, "cut_off")
+    network.up = True
+    await eventually(lambda: not is_cut_off(other))
+    reader = await other.ws_connect(path)
+    utterance, _ = await say(socket)
+    event = {"type": "", "finals": []}
+    while event.get("utterance") != utterance and len(event.get("finals", [])) <= utterance:
+        event = await read_event(reader)  # it comes in a snapshot if the connection of notifications is not back yet
+    await socket.close()
