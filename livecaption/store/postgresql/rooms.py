@@ -63,18 +63,21 @@ async def claim(connection: Any, room: RoomRecord, wish: RoomWish, server: UUID,
         if former is None or (former.owner, former.generation) != (owner, generation):
             return Holder(owner, generation)
         outcome = former.outcome
-    in_the_way = await connection.fetch(
-        "SELECT session.number, id, resume_token_hash FROM session LEFT JOIN resumption ON session = session.number "
+    earlier = await connection.fetch(
+        "SELECT session.number, id, resume_token_hash, "
+        f"coalesce(owner = $3, false) OR coalesce(interrupted_at_ms >= {NOW_MS} - $4, false) "
+        "FROM session LEFT JOIN resumption ON session = session.number "
         "WHERE room = $1 AND state <> 'ended' AND owner IS DISTINCT FROM $2 "
-        f"AND (owner = $3 OR interrupted_at_ms >= {NOW_MS} - $4)",
+        "AND (owner = $3 OR interrupted_at_ms IS NOT NULL)",
         number,
         server,
         owner,
         wish.window_ms,
     )
-    if not may_end(wish, {session_id: token_hash for _, session_id, token_hash in in_the_way}, outcome):
+    in_the_way = {session_id: token_hash for _, session_id, token_hash, may_return in earlier if may_return}
+    if not may_end(wish, in_the_way, outcome):
         return None
-    ended = [part for part, session_id, _ in in_the_way if session_id != wish.resumed]
+    ended = [part for part, session_id, *_ in earlier if session_id != wish.resumed]
     # What their server still writes of them changes nothing.
     await connection.execute(
         "UPDATE session SET owner = NULL, state = 'ended', generation = generation + 1 WHERE number = ANY($1)", ended
