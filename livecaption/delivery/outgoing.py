@@ -47,6 +47,27 @@ class Numbered:
     text: Text
 
 
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """The state of a sink for the operator. It has no address and no password.
+
+    Attributes:
+        failing_for_s: time since the first failure after the newest success; None: the newest attempt did not fail.
+        problem: the reason; None: there is none.
+        sent, waiting, dropped: numbers of texts.
+    """
+
+    name: str
+    service: str
+    host: str
+    state: str
+    failing_for_s: float | None
+    problem: str | None
+    sent: int
+    waiting: int
+    dropped: int
+
+
 class Outgoing:
     """The texts of one sink. Times are those of a monotonic clock.
 

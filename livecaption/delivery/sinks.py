@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 
 from aiohttp import ClientSession
 
@@ -18,7 +17,7 @@ from livecaption.delivery.destination import MAX_SINKS, OBS, Destination
 from livecaption.delivery.http_sink import HttpCaptionSink
 from livecaption.delivery.lines import Lines
 from livecaption.delivery.obs_sink import ObsCaptionSink
-from livecaption.delivery.outgoing import Outgoing, SinkState
+from livecaption.delivery.outgoing import Outgoing, SinkState, SinkStatus
 from livecaption.delivery.receiver import DeliveryFailed, Receiver, client_session
 from livecaption.delivery.sources import Key, RoomSource, Source, room_key
 from livecaption.errors import StoreFailed, Unavailable, UnknownSession
@@ -35,27 +34,6 @@ FAREWELL_S = 0.5
 workers need one of them."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SinkStatus:
-    """The state of a sink for the operator. It has no address and no password.
-
-    Attributes:
-        failing_for_s: time since the first failure after the newest success; None: the newest attempt did not fail.
-        problem: the reason; None: there is none.
-        sent, waiting, dropped: numbers of texts.
-    """
-
-    name: str
-    service: str
-    host: str
-    state: str
-    failing_for_s: float | None
-    problem: str | None
-    sent: int
-    waiting: int
-    dropped: int
 
 
 class Sink:

@@ -282,8 +282,6 @@ class SessionRegistry:
         """Return the session of this name, open or just over, or None."""
         return self._sessions.get(session_id)
 
-    # Admission
-
     def check_admission(self) -> None:
         """Check that one more stream would be admitted now.
 

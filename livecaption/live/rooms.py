@@ -198,9 +198,9 @@ class Rooms:
         """
         room = None if earlier.record.room is None else await self._known(earlier.record.room)
         session = self._sessions.reopen(earlier, options, None if room is None else room.news)
+        self.news.notify()
         if room is not None:
             self.changed(room.about.name)
-        self.news.notify()
         return session
 
     async def put(self, room: Room, title: str | None, *, ended: bool) -> None:

@@ -13,12 +13,15 @@ INTERRUPT = "UPDATE resumption SET generation = generation + 1, interrupted_at_m
 """Note that sessions pass on. The time is that at which they were interrupted first."""
 
 
-PARTS_IN_THE_WAY = (
-    "SELECT session.number, id, resume_token_hash FROM session LEFT JOIN resumption ON session = session.number "
+EARLIER_PARTS = (
+    "SELECT session.number, id, resume_token_hash, "
+    "coalesce(owner = :former, 0) OR coalesce(interrupted_at_ms >= :oldest_ms, 0) "
+    "FROM session LEFT JOIN resumption ON session = session.number "
     "WHERE room = :room AND state <> 'ended' AND owner IS NOT :owner "
-    "AND (owner = :former OR interrupted_at_ms >= :oldest_ms)"
+    "AND (owner = :former OR interrupted_at_ms IS NOT NULL)"
 )
-"""The parts of a room whose publishers speak at its former owner, or may come back after the death of a process."""
+"""The parts of a room at its former owner, and those that wait for their publishers after the death of a process. With
+each, whether its publisher may still come back."""
 HELD_ROOM = (
     f"SELECT number, owner, generation, {rows.ROOM_COLUMNS} FROM room WHERE name = ? COLLATE NOCASE "
     "ORDER BY name = ? DESC LIMIT 1"

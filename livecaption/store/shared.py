@@ -207,10 +207,11 @@ def _claimed(
             return Holder(its_owner, generation)
         outcome = former.outcome
     values = {"room": number, "owner": owner, "former": its_owner, "oldest_ms": _now_ms() - wish.window_ms}
-    in_the_way = database.execute(owners.PARTS_IN_THE_WAY, values).fetchall()
-    if not may_end(wish, {session_id: token_hash for _, session_id, token_hash in in_the_way}, outcome):
+    earlier = database.execute(owners.EARLIER_PARTS, values).fetchall()
+    in_the_way = {session_id: token_hash for _, session_id, token_hash, may_return in earlier if may_return}
+    if not may_end(wish, in_the_way, outcome):
         return None
-    for part, session_id, _ in in_the_way:
+    for part, session_id, *_ in earlier:
         if session_id != wish.resumed:
             for statement in owners.end_part(part):
                 database.execute(*statement)

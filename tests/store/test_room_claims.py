@@ -227,6 +227,7 @@ async def test_a_part_that_has_waited_too_long_is_in_nobodys_way(open_store: Ope
     assert await code_of(b.take_room(ROOM, WISH)) == "room_taken"
     await asyncio.sleep(0.01)
     assert await b.take_room(ROOM, RoomWish("pycon", window_ms=1)) == ROOM
+    assert await b.resumption(ONE) is None  # and does not speak in it again, wherever its publisher has waited
 
 
 async def test_of_two_servers_that_take_a_room_at_once_one_has_it(open_store: Open) -> None:

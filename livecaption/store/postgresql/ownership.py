@@ -12,7 +12,7 @@ from uuid import UUID
 from livecaption.errors import StoreFailed
 from livecaption.store.postgresql import schema
 from livecaption.store.postgresql.messages import key
-from livecaption.store.postgresql.statements import IS_ELSEWHERE, NOW_MS
+from livecaption.store.postgresql.statements import NOW_MS, WITH_PUBLISHER
 from livecaption.store.schema import APPLICATION_ID
 
 _LATER = "it was written by a later version of livecaption"
@@ -137,10 +137,10 @@ async def moved_on(connection: Any, generations: Mapping[str, int]) -> list[tupl
     """Return those of a server's sessions that it does not have any more.
 
     `generations`: those of its sessions in this server. With each one it returns that, and whether its publisher has
-    gone along, or another server has ended it.
+    gone along, or it was ended.
     """
     found = await connection.fetch(
-        f"SELECT id, mine.generation, {IS_ELSEWHERE} FROM session "
+        f"SELECT id, mine.generation, {WITH_PUBLISHER} FROM session "
         "JOIN unnest($1::text[], $2::bigint[]) AS mine (id, generation) USING (id) "
         "WHERE session.generation <> mine.generation",
         list(generations),

@@ -68,9 +68,9 @@ class Presence:
         self._asked = asked
         self._asked_for_room = asked_for_room
         self._room_changed = room_changed
+        self._awaited: dict[str, asyncio.Future[Outcome]] = {}  # by session or room
         self._back = back
         self._cut_off = cut_off
-        self._awaited: dict[str, asyncio.Future[Outcome]] = {}  # by session or room
         self._connection: Any = None
 
     async def start(self) -> None:

@@ -3,21 +3,48 @@
 `room.owner` is the server that has the room, and `room.generation` grows each time another one gets it.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import astuple
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from livecaption.store import rows
+from livecaption.store import room_claims, rows
+from livecaption.store.postgresql import ownership
+from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.statements import NOW_MS
-from livecaption.store.room_claims import Holder, may_end
+from livecaption.store.room_claims import Holder, Outcome, may_end
 from livecaption.store.rows import RoomRecord
 from livecaption.store.schema import APPLICATION_ID
 from livecaption.store.store import RoomWish
 
+Found = RoomRecord | Holder[UUID] | None
 
-async def claim(
-    connection: Any, room: RoomRecord, wish: RoomWish, server: UUID, former: Holder[UUID] | None
-) -> RoomRecord | Holder[UUID] | None:
+
+async def take(
+    room: RoomRecord,
+    wish: RoomWish,
+    presence: Presence,
+    do: Callable[[Callable[[Any], Awaitable[Found]]], Awaitable[Found]],
+    read: Callable[[Callable[[Any], Awaitable[Outcome]]], Awaitable[Outcome]],
+) -> RoomRecord:
+    """Take a room for this server; see `Store.take_room`. `do` writes in a transaction, and `read` reads."""
+
+    def claim_it(former: Holder[UUID] | None) -> Awaitable[Found]:
+        return do(partial(claim, room=room, wish=wish, server=presence.id, former=former))
+
+    async def ask(owner: UUID) -> Outcome:
+        async def ask_over(connection: Any) -> Outcome:
+            if await ownership.is_dead(connection, owner):
+                return Outcome.DEAD
+            return await presence.ask_for_room(wish, owner, connection)
+
+        return await read(ask_over)
+
+    return await room_claims.take(claim_it, ask)
+
+
+async def claim(connection: Any, room: RoomRecord, wish: RoomWish, server: UUID, former: Holder[UUID] | None) -> Found:
     """Let a server have a room, if it may. Use it in a transaction; see `room_claims.take`."""
     # Two servers may make a room at once, and case does not count in its name.
     await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext(lower($2)))", APPLICATION_ID, room.name)
@@ -36,18 +63,21 @@ async def claim(
         if former is None or (former.owner, former.generation) != (owner, generation):
             return Holder(owner, generation)
         outcome = former.outcome
-    in_the_way = await connection.fetch(
-        "SELECT session.number, id, resume_token_hash FROM session LEFT JOIN resumption ON session = session.number "
+    earlier = await connection.fetch(
+        "SELECT session.number, id, resume_token_hash, "
+        f"coalesce(owner = $3, false) OR coalesce(interrupted_at_ms >= {NOW_MS} - $4, false) "
+        "FROM session LEFT JOIN resumption ON session = session.number "
         "WHERE room = $1 AND state <> 'ended' AND owner IS DISTINCT FROM $2 "
-        f"AND (owner = $3 OR interrupted_at_ms >= {NOW_MS} - $4)",
+        "AND (owner = $3 OR interrupted_at_ms IS NOT NULL)",
         number,
         server,
         owner,
         wish.window_ms,
     )
-    if not may_end(wish, {session_id: token_hash for _, session_id, token_hash in in_the_way}, outcome):
+    in_the_way = {session_id: token_hash for _, session_id, token_hash, may_return in earlier if may_return}
+    if not may_end(wish, in_the_way, outcome):
         return None
-    ended = [part for part, session_id, _ in in_the_way if session_id != wish.resumed]
+    ended = [part for part, session_id, *_ in earlier if session_id != wish.resumed]
     # What their server still writes of them changes nothing.
     await connection.execute(
         "UPDATE session SET owner = NULL, state = 'ended', generation = generation + 1 WHERE number = ANY($1)", ended

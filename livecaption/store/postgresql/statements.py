@@ -27,14 +27,14 @@ _BEGIN = """
     SELECT number, $9::text, $10::text, $11::text FROM begun WHERE $9::text IS NOT NULL
 """
 _HELD = """
-    held AS MATERIALIZED (SELECT number, id, generation, owner, state FROM session WHERE id = $1 FOR NO KEY UPDATE),
+    held AS MATERIALIZED (SELECT number, id, generation, state FROM session WHERE id = $1 FOR NO KEY UPDATE),
     mine AS (SELECT number FROM held WHERE generation = $2)
 """
 """Holds a session where it is until the transaction is over. `mine` is empty if it has moved on, or was deleted."""
-IS_ELSEWHERE = "(state <> 'interrupted')"
-"""Is true of a session that has moved on if its publisher has gone along, or another server has ended it."""
-_LOST = f"SELECT id, $2::bigint, {IS_ELSEWHERE} FROM held WHERE generation <> $2"
-"""Returns the session if it has moved on: its id, its generation here, and `IS_ELSEWHERE`."""
+WITH_PUBLISHER = "state <> 'interrupted'"
+"""Is true if the publisher of a session that has moved on has gone along, or somebody else has ended it."""
+_LOST = f"SELECT id, $2::bigint, {WITH_PUBLISHER} FROM held WHERE generation <> $2"
+"""Returns the session if it has moved on: its id, its generation here, and `WITH_PUBLISHER`."""
 _APPEND = f"""
     WITH {_HELD}, added AS (
         INSERT INTO final (session, utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel,

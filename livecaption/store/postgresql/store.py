@@ -12,7 +12,6 @@ from uuid import UUID
 from livecaption.errors import StoreFailed, StoreUnusable, Unavailable
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
-from livecaption.store import room_claims
 from livecaption.store.config import StoreConfig
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
 from livecaption.store.postgresql import connecting, ownership, questions, rooms, statements
@@ -22,7 +21,7 @@ from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.readable import Answer, Readable, now_ms
 from livecaption.store.postgresql.statements import Entry
 from livecaption.store.postgresql.writer import Writer
-from livecaption.store.room_claims import Holder, Outcome
+from livecaption.store.room_claims import Outcome
 from livecaption.store.rows import (
     InterruptedSession,
     NewSession,
@@ -81,14 +80,8 @@ class PostgresqlStore(Readable):
     async def open(self) -> None:
         self._held = Held(self._max_hold_s)
         self._writer = Writer(self._connect, self._note_written, self._note_lost, retry_s=self._retry_s)
-        self._presence = Presence(
-            self._url,
-            self._note_asked,
-            self._note_room_asked,
-            self._note_room_changed,
-            self._compare,
-            self._note_cut_off,
-        )
+        of_rooms = self._note_room_asked, lambda name: self._on_room_changed(name)
+        self._presence = Presence(self._url, self._note_asked, *of_rooms, self._compare, self._note_cut_off)
         try:
             connection = await self._connect()
             try:
@@ -166,8 +159,8 @@ class PostgresqlStore(Readable):
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
         was_open = session_id not in self._waiting
-        ended = statements.end(session_id, self._forget(session_id), duration_ms, self._presence.id, was_open=was_open)
-        self._submit(ended, written)
+        generation = self._forget(session_id)
+        self._submit(statements.end(session_id, generation, duration_ms, self._presence.id, was_open=was_open), written)
 
     def release(self, session_id: SessionId) -> None:
         asker = self._askers.pop(session_id, None)
@@ -268,22 +261,11 @@ class PostgresqlStore(Readable):
         self._on_room_asked, self._on_room_changed = asked, changed
 
     async def take_room(self, room: RoomRecord, wish: RoomWish) -> RoomRecord | None:
-        def claim(former: Holder[UUID] | None) -> Awaitable[RoomRecord | Holder[UUID] | None]:
-            return self._do(partial(rooms.claim, room=room, wish=wish, server=self._presence.id, former=former))
-
-        async def ask(owner: UUID) -> Outcome:
-            if await self._read(partial(ownership.is_dead, server=owner)):
-                return Outcome.DEAD
-            return await self._read(partial(self._presence.ask_for_room, wish, owner))
-
-        return await room_claims.take(claim, ask)
+        return await rooms.take(room, wish, self._presence, self._do, self._read)
 
     def _note_room_asked(self, wish: RoomWish, by: UUID) -> None:
         outcome = Outcome.RELEASED if self._on_room_asked(wish) else Outcome.REFUSED
         self._submit(statements.answer_room(wish.room, self._presence.id, by, outcome), ignore)
-
-    def _note_room_changed(self, name: str) -> None:
-        self._on_room_changed(name)
 
     def _note_asked(self, session_id: str, by: UUID) -> None:
         self._askers[session_id] = by
