@@ -181,6 +181,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
         for name in ("child", "parent", "siblings", "handover", "relay", "elsewhere")
     },
     "livecaption/server/growing.py": "tests/server/test_transcripts.py",
+    "livecaption/server/shared_sinks.py": "tests/processes/test_sinks.py",
     "livecaption/server/changes.py": "tests/server/test_transcripts.py, tests/live/test_anywhere.py",
     "livecaption/server/loop_watch.py": "tests/processes/test_monitoring.py",
     "livecaption/store/keeper.py": "tests/store/test_shared.py",

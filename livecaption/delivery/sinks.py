@@ -61,7 +61,7 @@ class Sink:
     ) -> None:
         self.source = source
         self.name = name
-        self._destination = destination
+        self.destination = destination
         self._receiver = receiver
         self._source_news = news
         self._on_end, self._on_sending = on_end, on_sending
@@ -82,8 +82,8 @@ class Sink:
         outgoing, since_s = self.outgoing, self.outgoing.failing_since_s
         return SinkStatus(
             self.name,
-            self._destination.service,
-            self._destination.host,
+            self.destination.service,
+            self.destination.host,
             outgoing.state.value,
             None if since_s is None else round(time.monotonic() - since_s, 1),
             outgoing.problem or None,
@@ -94,12 +94,12 @@ class Sink:
 
     def can_become(self, destination: Destination) -> bool:
         """Return True if this is the same receiver with other settings, which goes on with the numbers of this sink."""
-        place = (self._destination.service, self._destination.url)
+        place = (self.destination.service, self.destination.url)
         return place == (destination.service, destination.url) and self.outgoing.state is not SinkState.STOPPED
 
     def change(self, destination: Destination, receiver: Receiver) -> None:
         """Go on with other settings. What waits is kept, and sent with them at once; see `can_become`."""
-        self._destination = destination
+        self.destination = destination
         self._lines.line_length = destination.columns
         self._former.append(self._receiver)
         self._receiver = receiver
@@ -227,9 +227,10 @@ class Sinks:
     Args:
         rooms: what the sinks read.
         configured: the destinations of rooms that are there from the start, by room and name.
-        shared: whether other processes of the server have the same.
+        shared: whether other processes of the server have the same sinks of rooms.
 
     Attributes:
+        shared: the same.
         report: awaited with the room, the name of the sink and the number of each text before it is sent.
     """
 
@@ -238,7 +239,7 @@ class Sinks:
     ) -> None:
         self._rooms = rooms
         self._configured = configured
-        self._shared = shared
+        self.shared = shared
         self.report: Callable[[str, str, int], Awaitable[None]] = _to_nobody
         self._sinks: dict[tuple[Key, str], Sink] = {}  # by the source, and the name
         self._session: ClientSession | None = None
@@ -247,13 +248,17 @@ class Sinks:
     async def start(self) -> None:
         """Attach the sinks that are configured."""
         for (room_name, name), destination in self._configured.items():
-            await self.attach(RoomSource(room_name, self._rooms, self._shared), name, destination)
+            await self.attach(self.room(room_name), name, destination)
+
+    def room(self, name: str) -> RoomSource:
+        """Return a room as the source of a sink."""
+        return RoomSource(name, self._rooms, self.shared)
 
     @property
-    def numbers(self) -> list[tuple[str, str, int]]:
-        """The room, the name and the greatest used number of each sink that other processes have too."""
+    def of_all_processes(self) -> list[tuple[str, str, Destination, int]]:
+        """The room, the name, the destination and the greatest used number of each sink that other processes have."""
         shared = [sink for sink in self.all if sink.source.is_shared]
-        return [(sink.source.key[1], sink.name, sink.outgoing.newest_seq) for sink in shared]
+        return [(sink.source.key[1], sink.name, sink.destination, sink.outgoing.newest_seq) for sink in shared]
 
     def note_used(self, room: str, name: str, seq: int) -> None:
         """Note that another process has used this number."""

@@ -40,7 +40,7 @@ from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
 from livecaption.server.elsewhere import (
-    learn_numbers,
+    learn_sinks,
     siblings_of,
     siblings_open,
     to_the_owner,
@@ -243,7 +243,7 @@ async def _look_up_own_names(app: web.Application) -> None:
 async def _sinks(app: web.Application) -> AsyncIterator[None]:
     """Attach sinks once interrupted sessions are there, so that their earlier captions are not sent again."""
     await app[SERVICES].sinks.start()
-    await learn_numbers(app[SERVICES])
+    await learn_sinks(app[SERVICES])
     yield
     await app[SERVICES].sinks.close()
 

@@ -20,6 +20,7 @@ from livecaption.errors import LivecaptionError, StoreFailed, Unavailable
 from livecaption.live.accounts import Use
 from livecaption.live.rooms import Rooms
 from livecaption.live.slots import RETRY_AFTER_S
+from livecaption.server import shared_sinks
 from livecaption.server.config import Place
 from livecaption.server.handover import given_by
 from livecaption.server.keys import Keys
@@ -35,9 +36,9 @@ N_LOOKS = 100
 """Looks for the process that has a session. By then the next process has started, or the publisher is back. More:
 readers of a process that hangs wait for longer. Fewer: on a busy machine some are refused for no reason."""
 SENDING = "sending"
-"""The message that a sink of the settings uses a number: the room, the name of the sink, and the number."""
-NUMBERS = "numbers"
-"""The question for all such numbers."""
+"""The message that a sink of a room uses a number: the room, the name of the sink, and the number."""
+SINKS = "sinks"
+"""The question for the sinks of rooms, with the numbers that they have used."""
 USES = "uses"
 """The question for the streams of each key, and their audio."""
 WRONG = "wrong"
@@ -82,7 +83,12 @@ def siblings_of(
             USES: lambda _: {sha256: astuple(use) for sha256, use in keys.accounts.uses(datetime.now(UTC)).items()},
             WRONG: note_wrong,
             SENDING: lambda about: sinks.note_used(*json.loads(about)),
-            NUMBERS: lambda _: sinks.numbers,
+            SINKS: lambda _: [
+                (shared_sinks.written(room, name, destination), room, name, seq)
+                for room, name, destination, seq in sinks.of_all_processes
+            ],
+            shared_sinks.ATTACHED: partial(shared_sinks.attach, sinks),
+            shared_sinks.DETACHED: partial(shared_sinks.detach, sinks),
         },
     )
     rooms.changed = partial(siblings.tell, CHANGED)
@@ -104,10 +110,11 @@ async def siblings_open(app: web.Application) -> AsyncIterator[None]:
     await siblings.close()
 
 
-async def learn_numbers(services: Services) -> None:
-    """Let the sinks of the settings go on with the numbers that other processes have used, if there are any."""
-    for numbers in (await services.siblings.ask(NUMBERS)).values() if services.siblings else ():
-        for room, name, seq in numbers:
+async def learn_sinks(services: Services) -> None:
+    """Have the sinks of rooms that other processes have, if there are any, and go on with their numbers."""
+    for found in (await services.siblings.ask(SINKS)).values() if services.siblings else ():
+        for sink, room, name, seq in found:
+            await shared_sinks.attach(services.sinks, sink)
             services.sinks.note_used(room, name, seq)
 
 

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ class Siblings:
 
     Args:
         place: the place of this process.
-        answers: answer a question about something, by its name. Each answer can be written as JSON.
+        answers: answer a question about something, by its name. Each answer can be written as JSON, or awaited for
+            what can, if nobody asks this process itself.
 
     Attributes:
         number: the number of this process.
@@ -108,7 +110,8 @@ class Siblings:
         answer = self._answers.get(request.match_info["question"])
         if answer is None:
             return web.Response(status=404)
-        return web.json_response(answer(request.query.get("about", "")))
+        answered = answer(request.query.get("about", ""))
+        return web.json_response(await answered if isawaitable(answered) else answered)
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number}.socket"

@@ -1,5 +1,6 @@
 """Handlers for the sinks of a room or session: attach, state, detach. No answer has an address or a password."""
 
+import json
 import logging
 import os
 import stat
@@ -10,7 +11,7 @@ from aiohttp import web
 
 from livecaption.delivery import destination
 from livecaption.delivery.destination import Destination, check_sink_name
-from livecaption.delivery.sources import Key, RoomSource, SessionSource, Source, room_key, session_key
+from livecaption.delivery.sources import Key, SessionSource, Source, room_key, session_key
 from livecaption.ipc import logs
 from livecaption.live.room_state import check_name
 from livecaption.live.session import LiveSession
@@ -18,6 +19,7 @@ from livecaption.recognition import logged_id
 from livecaption.server import auth
 from livecaption.server.http import body_of
 from livecaption.server.services import SERVICES
+from livecaption.server.shared_sinks import ATTACHED, DETACHED, written
 from livecaption.settings import read_toml
 
 logger = logging.getLogger(__name__)
@@ -41,13 +43,21 @@ async def put(request: web.Request) -> web.Response:
     destination: Destination = await body_of(request, Destination, lenient=True)
     name = request.match_info["sink"]
     check_sink_name(name)
-    attached = await request.app[SERVICES].sinks.attach(_source(request), name, destination)
+    services, source = request.app[SERVICES], _source(request)
+    attached = await services.sinks.attach(source, name, destination)
+    if services.siblings is not None and source.is_shared:
+        await services.siblings.report(ATTACHED, written(request.match_info["room"], name, destination))
     return web.json_response(asdict(attached.status))
 
 
 async def delete(request: web.Request) -> web.Response:
     """`DELETE .../sinks/{sink}`: detach a sink. What waits in it is not sent."""
-    await request.app[SERVICES].sinks.detach(_checked_key(request), request.match_info["sink"])
+    key, name = _checked_key(request), request.match_info["sink"]
+    services = request.app[SERVICES]
+    is_shared = services.sinks.find(key, name).source.is_shared
+    await services.sinks.detach(key, name)
+    if services.siblings is not None and is_shared:
+        await services.siblings.report(DETACHED, json.dumps((request.match_info["room"], name)))
     return web.Response(status=204)
 
 
@@ -81,10 +91,10 @@ def _source(request: web.Request) -> Source:
     Raises:
         UnknownSession: there is no such session.
     """
-    rooms = request.app[SERVICES].rooms
+    services = request.app[SERVICES]
     if "room" in request.match_info:
-        return RoomSource(request.match_info["room"], rooms)
-    return SessionSource(_session(request), rooms)
+        return services.sinks.room(request.match_info["room"])
+    return SessionSource(_session(request), services.rooms)
 
 
 def _session(request: web.Request) -> LiveSession:

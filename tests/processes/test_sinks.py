@@ -78,21 +78,47 @@ def words_of(body: str) -> str:
     return " ".join(body.partition("\n")[2].replace("<br>", " ").split())
 
 
+@pytest.fixture(params=["a file", "the API"])
+def of(request: pytest.FixtureRequest) -> str:
+    """The place from which a sink is attached."""
+    place: str = request.param
+    return place
+
+
 @asynccontextmanager
-async def several(directory: Path) -> AsyncIterator[tuple[ServerProcess, CaptionReceiver]]:
+async def several(of: str, directory: Path) -> AsyncIterator[tuple[ServerProcess, CaptionReceiver]]:
     """Run two processes with a sink whose numbers begin at 1."""
     file = directory / "sinks.toml"
     async with receiving() as receiver:
-        file.write_text(SECTION.format(name="good", url=receiver.url).replace("streamtext", "youtube"))
+        if of == "a file":
+            file.write_text(SECTION.format(name="good", url=receiver.url).replace("streamtext", "youtube"))
+        else:
+            file.write_text("sink = []")
         flags = ("--processes=2", f"--sinks={file}", f"--store={directory / 'transcripts.db'}")
         async with serving(*flags) as server:
-            await server.ready()
+            url = await server.ready()
+            if of == "the API":
+                async with (
+                    aiohttp.ClientSession(url) as http,
+                    http.put("v1/rooms/pycon/sinks/good", json={"service": "youtube", "url": receiver.url}) as answer,
+                ):
+                    assert answer.status == 200
             yield server, receiver
 
 
-async def test_parts_in_several_processes_have_one_sink_whose_numbers_go_on(tmp_path: Path) -> None:
+async def test_a_sink_that_is_attached_and_detached_at_one_process_is_so_at_all(tmp_path: Path) -> None:
+    async with several("the API", tmp_path) as (server, receiver):
+        for at, answer in ((1, 204), (2, 404)):
+            async with client_of(at, server) as http, http.delete("v1/rooms/pycon/sinks/good") as response:
+                assert response.status == answer
+            async with client_of(3 - at, server) as http, http.get("v1/rooms/pycon/sinks") as response:
+                assert (await response.json())["sinks"] == []
+        assert receiver.posts == []
+
+
+async def test_parts_in_several_processes_have_one_sink_whose_numbers_go_on(of: str, tmp_path: Path) -> None:
     said: list[str] = []
-    async with several(tmp_path) as (server, receiver):
+    async with several(of, tmp_path) as (server, receiver):
         for number in (1, 2, 1):
             async with client_of(number, server) as http:
                 said += await said_in_part(http)
@@ -101,11 +127,11 @@ async def test_parts_in_several_processes_have_one_sink_whose_numbers_go_on(tmp_
     assert sorted(receiver.accepted) == list(range(1, len(said) + 1))
 
 
-async def test_a_sink_goes_on_in_another_process_when_its_own_is_killed(tmp_path: Path) -> None:
+async def test_a_sink_goes_on_in_another_process_when_its_own_is_killed(of: str, tmp_path: Path) -> None:
     """Captions that the killed process had not sent yet are missing, and lines of the open utterance may come again."""
     events: list[StreamEvent] = []
     settings = replace(SETTINGS, room=RoomEntry(ROOM["name"], ROOM["secret"]))
-    async with several(tmp_path) as (server, receiver):
+    async with several(of, tmp_path) as (server, receiver):
         url = await server.listening()
         talking = asyncio.ensure_future(transcribe(url, paced(), events.append, settings))
         await receiver.took(2)
