@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -68,14 +69,15 @@ async def restarted(store: str | Path, port: int, *flags: str) -> AsyncIterator[
 class Reader:
     """Reads server-sent events like a browser: after a lost connection, it reconnects with the last id."""
 
-    def __init__(self, url: str, session: str) -> None:
+    def __init__(self, url: str, session: str, trusted: ssl.SSLContext | None = None) -> None:
         self._url = f"{url}v1/sessions/{session}/events"
+        self._trusted: ssl.SSLContext | bool = trusted or True
         self.events: list[dict[str, Any]] = []
 
     async def run(self) -> None:
         """Read until the session is over."""
         place = ""
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._trusted)) as http:
             while not self.events or self.events[-1]["type"] != "end":
                 try:
                     async with http.get(self._url, headers={"Last-Event-ID": place}) as response:
@@ -95,13 +97,29 @@ class Reader:
         lines: dict[int, str] = {}
         for event in self.events:
             if event["type"] == "snapshot":
-                sent = {final["utterance"]: final["text"] for final in event["finals"]}
+                sent = _lines_of(event)
                 assert lines.items() <= sent.items(), "a line was taken back"
                 lines = sent
             elif event["type"] == "final":
                 assert event["utterance"] not in lines, "a line came twice"
                 lines[event["utterance"]] = event["text"]
         return lines
+
+    @property
+    def shown(self) -> dict[int, str]:
+        """Return the same, where a snapshot may lack finals that a server has sent before it could store them."""
+        lines: dict[int, str] = {}
+        for event in self.events:
+            if event["type"] == "snapshot":
+                lines = _lines_of(event)
+            elif event["type"] == "final":
+                assert event["utterance"] not in lines, "a line came twice"
+                lines[event["utterance"]] = event["text"]
+        return lines
+
+
+def _lines_of(snapshot: dict[str, Any]) -> dict[int, str]:
+    return {final["utterance"]: final["text"] for final in snapshot["finals"]}
 
 
 async def paced() -> AsyncIterator[bytes]:

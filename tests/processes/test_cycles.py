@@ -1,0 +1,91 @@
+"""Whatever fails at a random moment: each utterance has one final, for the publisher, the readers and in the store.
+
+LIVECAPTION_TEST_CYCLES is the number of failures of each service, and LIVECAPTION_TEST_SEED chooses them. 200 take 40 min.
+"""
+
+import os
+import random
+import sqlite3
+from collections import defaultdict
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from statistics import quantiles
+
+import pytest
+
+from tests.processes.test_cells import unchecked
+from tests.support.cycles import Cells, Processes, run_cycle
+from tests.support.postgresql import Cluster
+from tests.support.proxies import certificate_for, example, free_ports, haproxy, require
+from tests.support.stored import stored_texts
+
+N_CYCLES = int(os.environ.get("LIVECAPTION_TEST_CYCLES", "2"))
+SEED = int(os.environ.get("LIVECAPTION_TEST_SEED", "1"))
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(120 + 120 * N_CYCLES)]
+
+
+class Report:
+    """The faults so far, and the times until publishers were connected again."""
+
+    def __init__(self) -> None:
+        self._times_s: defaultdict[str, list[float]] = defaultdict(list)
+        self._n_cycles: defaultdict[str, int] = defaultdict(int)
+
+    def add(self, fault: str, times_s: list[float]) -> None:
+        self._n_cycles[fault] += 1
+        self._times_s[fault] += times_s
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{fault}: {n} times, {len(self._times_s[fault])} publishers connected again{self._percentile(fault)}"
+            for fault, n in sorted(self._n_cycles.items())
+        )
+
+    def _percentile(self, fault: str) -> str:
+        times_s = self._times_s[fault]
+        return f", 95 % within {quantiles(times_s, n=20)[-1]:.2f} s" if len(times_s) > 1 else ""
+
+
+async def test_two_servers_with_one_database_lose_and_double_no_word(cluster: Cluster, tmp_path: Path) -> None:
+    require("haproxy")
+    pem = certificate_for(tmp_path)
+    first, second, front, of_redirects = free_ports(4)
+    changes = {
+        "bind :80": f"bind 127.0.0.1:{of_redirects}",
+        ":443 ssl crt /etc/haproxy/certs/captions.example.org.pem": f"127.0.0.1:{front} ssl crt {pem}",
+        "10.0.0.11:8000": f"127.0.0.1:{first}",
+        "10.0.0.12:8000": f"127.0.0.1:{second}",
+    }
+    chance, report = random.Random(SEED), Report()
+    async with AsyncExitStack() as stack:
+        cells = Cells(stack, cluster.empty_database(), [first, second], "--trusted-proxy=127.0.0.1")
+        await cells.start()
+        await stack.enter_async_context(haproxy(tmp_path, example("haproxy-cells.cfg", changes), [front]))
+        for _ in range(N_CYCLES):
+            url = f"https://127.0.0.1:{front}/"
+            report.add(*await run_cycle(cells, url, unchecked(), lambda id_: stored_texts(cluster, id_), chance))
+            print(report)
+        await cells.close()
+
+
+async def test_two_processes_of_one_server_lose_and_double_no_word(tmp_path: Path) -> None:
+    file = tmp_path / "transcripts.db"
+
+    def stored(session: str) -> list[tuple[int, str]]:
+        with closing(sqlite3.connect(file)) as database:
+            return database.execute(
+                "SELECT utterance, text FROM final JOIN session ON session.number = final.session WHERE id = ? "
+                "ORDER BY utterance",
+                (session,),
+            ).fetchall()
+
+    chance, report = random.Random(SEED), Report()
+    [port] = free_ports(1)
+    async with AsyncExitStack() as stack:
+        processes = Processes(stack, str(file), port, 2)
+        await processes.start()
+        for _ in range(N_CYCLES):
+            report.add(*await run_cycle(processes, f"http://127.0.0.1:{port}/", None, stored, chance))
+            print(report)
+        await processes.close()
