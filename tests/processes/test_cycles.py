@@ -1,6 +1,7 @@
-"""Whatever fails at a random moment: each utterance has one final, for the publisher, the readers and in the store.
+"""Servers fail at random moments: each utterance has one final, for the publisher, the readers and in the store.
 
-LIVECAPTION_TEST_CYCLES is the number of failures of each service, and LIVECAPTION_TEST_SEED chooses them. 200 take 40 min.
+LIVECAPTION_TEST_CYCLES is the number of failures of each service, and LIVECAPTION_TEST_SEED chooses them. 200 of both
+take an hour and a half.
 """
 
 import os

@@ -118,7 +118,7 @@ class Cells:
 
     @property
     def all(self) -> list[ServerProcess]:
-        """Those that run, and those that have ended."""
+        """The servers that run, and those that have ended."""
         return self._ended + self.servers
 
     async def start(self) -> None:
@@ -195,7 +195,7 @@ class Processes:
 
     @property
     def all(self) -> list[ServerProcess]:
-        """The one that runs, and those that have ended."""
+        """The server that runs, and those that have ended."""
         return self.servers
 
     async def start(self) -> None:
