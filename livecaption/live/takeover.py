@@ -62,6 +62,7 @@ class Takeover:
         self._endpointing = endpointing
         self._resume_window_s = resume_window_s
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._left: set[str] = set()  # sessions that have moved on before they were here
         store.share(self._give_up, self._lose, cut_off.note)
 
     async def adopt(self) -> None:
@@ -103,27 +104,34 @@ class Takeover:
         if record is None:
             return
         async with self._rooms.going_on(record):
+            self._left.discard(asked.session)
             session = await self._store.take(SessionId(asked.session))
             if session is not None and await self._go_on(session):
                 logger.info("session=%s is taken over", logged_id(session.record.id))
 
     async def _go_on(self, session: InterruptedSession) -> bool:
-        """Let a session wait for its publisher. Return False if it has waited too long, or cannot go on here."""
+        """Let a session wait for its publisher. Return False if it waited too long, cannot go on here, or has left."""
+        session_id = session.record.id
         # A server that crashes again and again must not keep slots for publishers that have long given up.
         oldest_ms = (time.time() - self._resume_window_s) * 1000
         if self._restore is not None and session.interrupted_at_ms >= oldest_ms:
             try:
                 options = self._restore(session.resumption.start, self._endpointing)
-                self._anywhere.go_on_here(await self._rooms.reopen(session, options))
+                reopened = await self._rooms.reopen(session, options)
+                if session_id in self._left:
+                    self._sessions.leave(session_id, Ending("restarting"), is_lost=True)
+                    return False
+                self._anywhere.go_on_here(reopened)
                 return True
             except InvalidMessage as error:
                 logger.warning("a session that was interrupted cannot go on: %s", error)
-        self._store.give_up(session.record.id)
+        self._store.give_up(session_id)
         return False
 
     def _give_up(self, session_id: SessionId) -> None:
         """Give up a session that another server wants, because its publisher is there."""
         if not self._sessions.leave(session_id, Ending("replaced"), is_lost=False):
+            self._left.add(session_id)
             self._store.release(session_id)
 
     def _lose(self, session_id: SessionId, with_publisher: bool) -> None:
@@ -131,3 +139,5 @@ class Takeover:
         ending = Ending("replaced" if with_publisher else "restarting")
         if self._sessions.leave(session_id, ending, is_lost=True):
             logger.warning("session=%s was taken over by another server", logged_id(session_id))
+        else:
+            self._left.add(session_id)

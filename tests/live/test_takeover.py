@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from uuid import uuid4
 
 import pytest
 from aiohttp import WSServerHandshakeError
@@ -14,7 +15,8 @@ from livecaption.server.app import drain
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql import presence
-from livecaption.store.rows import SessionState
+from livecaption.store.postgresql.store import PostgresqlStore
+from livecaption.store.rows import InterruptedSession, SessionState
 from livecaption.store.store import written
 from tests.live.test_connection import resume
 from tests.support.eventually import eventually
@@ -75,6 +77,31 @@ async def test_a_publisher_resumes_at_another_server_and_the_first_one_gives_the
     assert (await read_to_the_close(again))[-1]["utterances"] == 2
     assert await stored(one, ready["session"]) == [(0, caption["text"]), (1, following["text"])]
     assert (await one.app[SERVICES].store.session(ready["session"])).state is SessionState.ENDED
+
+
+async def test_a_session_that_is_given_up_while_a_server_starts_is_not_in_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its publisher would come back to a state that is older than its own."""
+    read = PostgresqlStore.interrupted
+
+    async def interrupted(store: PostgresqlStore) -> list[InterruptedSession]:
+        found = await read(store)
+        for session in found:
+            store._note_asked(session.record.id, uuid4())
+        return found
+
+    one, other = await serve(), await serve()
+    socket, ready, caption = await begin(one)
+    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, one))
+    one.app[SERVICES].store._generations.clear()  # so that it has none to have back
+    monkeypatch.setattr(PostgresqlStore, "interrupted", interrupted)
+    starting = await serve()
+    assert starting.app[SERVICES].sessions.known(ready["session"]) is None
+    again = await resume(other, ready, caption["seq"])
+    assert (await read_event(again))["received_ms"] >= caption["end_ms"]
+    await again.close()
+    await socket.close()
 
 
 async def test_a_session_goes_from_one_server_to_the_other_and_back(serve: Serve) -> None:
