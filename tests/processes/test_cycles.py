@@ -4,18 +4,22 @@ LIVECAPTION_TEST_CYCLES is the number of failures of each service, and LIVECAPTI
 take an hour and a half.
 """
 
+import asyncio
 import os
 import random
 import sqlite3
 from collections import defaultdict
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 
 import pytest
 
 from tests.processes.test_cells import unchecked
-from tests.support.cycles import Cells, Processes, run_cycle
+from tests.support.cycles import Cells, Processes, Talk, run_cycle
+from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.proxies import certificate_for, example, free_ports, haproxy, require
 from tests.support.stored import stored_texts
@@ -48,9 +52,11 @@ class Report:
         return f", 95 % within {quantiles(times_s, n=20)[-1]:.2f} s" if len(times_s) > 1 else ""
 
 
-async def test_two_servers_with_one_database_lose_and_double_no_word(cluster: Cluster, tmp_path: Path) -> None:
+@asynccontextmanager
+async def two_cells(cluster: Cluster, directory: Path) -> AsyncIterator[tuple[Cells, str]]:
+    """Run two servers with one database behind HAProxy. Yield them and its address. Nothing may be left of them."""
     require("haproxy")
-    pem = certificate_for(tmp_path)
+    pem = certificate_for(directory)
     first, second, front, of_redirects = free_ports(4)
     changes = {
         "bind :80": f"bind 127.0.0.1:{of_redirects}",
@@ -58,16 +64,35 @@ async def test_two_servers_with_one_database_lose_and_double_no_word(cluster: Cl
         "10.0.0.11:8000": f"127.0.0.1:{first}",
         "10.0.0.12:8000": f"127.0.0.1:{second}",
     }
-    chance, report = random.Random(SEED), Report()
     async with AsyncExitStack() as stack:
         cells = Cells(stack, cluster.empty_database(), [first, second], "--trusted-proxy=127.0.0.1")
         await cells.start()
-        await stack.enter_async_context(haproxy(tmp_path, example("haproxy-cells.cfg", changes), [front]))
-        for _ in range(N_CYCLES):
-            url = f"https://127.0.0.1:{front}/"
-            report.add(*await run_cycle(cells, url, unchecked(), lambda id_: stored_texts(cluster, id_), chance))
-            print(report)
+        await stack.enter_async_context(haproxy(directory, example("haproxy-cells.cfg", changes), [front]))
+        yield cells, f"https://127.0.0.1:{front}/"
         await cells.close()
+
+
+async def test_two_servers_with_one_database_lose_and_double_no_word(cluster: Cluster, tmp_path: Path) -> None:
+    chance, report = random.Random(SEED), Report()
+    async with two_cells(cluster, tmp_path) as (cells, url):
+        for _ in range(N_CYCLES):
+            report.add(*await run_cycle(cells, url, unchecked(), partial(stored_texts, cluster), chance))
+            print(report)
+
+
+async def test_a_rolling_restart_under_24_streams_costs_no_word_and_ends_no_session(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with two_cells(cluster, tmp_path) as (cells, url):
+        talks = [Talk(url, unchecked(), 1) for _ in range(24)]
+        running = [asyncio.ensure_future(talk.run()) for talk in talks]
+        await eventually(lambda: all(talk.events for talk in talks), 60)
+        await cells.restart_all()
+        await asyncio.gather(*running)
+        assert any(talk.reconnected_s for talk in talks)
+        for talk in talks:
+            talk.check(may_be_early=False)
+            assert stored_texts(cluster, talk.session) == talk.texts
 
 
 async def test_two_processes_of_one_server_lose_and_double_no_word(tmp_path: Path) -> None:

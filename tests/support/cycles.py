@@ -145,13 +145,17 @@ class Cells:
         return await self._stack.enter_async_context(serving(*flags))
 
     async def _kill(self, chance: random.Random) -> None:
-        await self._replace(chance, signal.SIGKILL, -signal.SIGKILL)
+        await self._replace(chance.randrange(len(self.servers)), signal.SIGKILL, -signal.SIGKILL)
 
     async def _stop(self, chance: random.Random) -> None:
-        await self._replace(chance, signal.SIGTERM, 0)
+        await self._replace(chance.randrange(len(self.servers)), signal.SIGTERM, 0)
 
-    async def _replace(self, chance: random.Random, number: signal.Signals, exit_code: int) -> None:
-        at = chance.randrange(len(self.servers))
+    async def restart_all(self) -> None:
+        """Stop each in order and start it again, one after the other."""
+        for at in range(len(self.servers)):
+            await self._replace(at, signal.SIGTERM, 0)
+
+    async def _replace(self, at: int, number: signal.Signals, exit_code: int) -> None:
         server = self.servers[at]
         server.send(number)
         assert await server.exited(within_s=10) == exit_code

@@ -67,7 +67,7 @@ async def restarted(store: str | Path, port: int, *flags: str) -> AsyncIterator[
 
 
 class Reader:
-    """Reads server-sent events like a browser: after a lost connection, it reconnects with the last id."""
+    """Reads server-sent events like the page: after a lost connection, or a 503, it reconnects with the last id."""
 
     def __init__(self, url: str, session: str, trusted: ssl.SSLContext | None = None) -> None:
         self._url = f"{url}v1/sessions/{session}/events"
@@ -81,6 +81,8 @@ class Reader:
             while not self.events or self.events[-1]["type"] != "end":
                 try:
                     async with http.get(self._url, headers={"Last-Event-ID": place}) as response:
+                        if response.status == 503:  # another server may have it
+                            raise aiohttp.ClientResponseError(response.request_info, ())
                         assert response.status == 200, await response.text()
                         async for line in response.content:
                             name, _, value = line.decode().rstrip("\n").partition(": ")
