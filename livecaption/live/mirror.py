@@ -126,10 +126,14 @@ class Mirror(Published):
             return
         if head.forgotten and not log.forgotten:
             log.forget()
+        is_early = False
         for seq, event in bulletin.events:
-            if seq > log.last_seq:
+            # Readers leave at the end. So it waits for captions that the store will have.
+            is_early = isinstance(event, End) and not head.forgotten and log.n_captions != head.n_captions
+            if seq > log.last_seq and not is_early:
                 log.adopt(seq, event)
-        log.skip_to(head.until)
+        if not is_early:
+            log.skip_to(head.until)
         if bulletin.state is not None:
             log.adopt_state(bulletin.state)
         self.away_since_ms, self._open_since_ms = head.away_since_ms, head.open_since_ms
@@ -153,9 +157,12 @@ class Mirror(Published):
         return self._open_since_ms
 
     def read(self, seq: int | None) -> tuple[list[Message], int]:
-        """See `Published`."""
+        """See `Published`. Readers of a mirror that lacks captions have negative numbers, and get a snapshot later."""
         self.n_reads += 1
-        return super().read(seq)
+        if seq is not None and seq < 0:
+            seq = ~seq if self.is_lacking else None
+        messages, seq = super().read(seq)
+        return messages, ~seq if self.is_lacking else seq
 
     async def subscribe(self, last_seq: int | None, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
         """See `Published`."""

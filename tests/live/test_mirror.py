@@ -130,6 +130,23 @@ def test_a_mirror_that_has_lost_a_bulletin_takes_nothing_more_until_it_is_mended
     assert events_of(mirror.read(0)) == [owner.hub.read(None)[0][0].event]
 
 
+def test_readers_get_the_end_once_the_store_has_all_captions() -> None:
+    owner, reader = Owner(), Reader()
+    mirror = mirrored(owner)
+    owner.publish(final(0), final(1), END)
+    owner.tell()  # the finals have gone to others already
+    behind = [owner.stored.pop()]
+    owner.mend(mirror)
+    reader.read(mirror)
+    assert (reader.texts, reader.has_ended, mirror.ended, mirror.is_lacking) == ({0: "utterance 0"}, False, False, True)
+    reader.read(mirror)
+    owner.stored += behind
+    owner.mend(mirror)
+    reader.read(mirror)
+    reader.read(mirror)
+    assert (reader.texts, reader.has_ended, mirror.is_lacking) == ({0: "utterance 0", 1: "utterance 1"}, True, False)
+
+
 def test_a_bulletin_that_comes_twice_or_late_changes_nothing() -> None:
     owner = Owner()
     mirror = mirrored(owner)
