@@ -26,6 +26,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from livecaption.evaluation.process_end import TIMEOUT_FACTOR, Patience, ProcessEnd
+from livecaption.ipc.lifeline import die_with_parent
 
 START_TIMEOUT_S = 20.0
 TREE_GONE_WITHIN_S = 0.25
@@ -318,9 +319,8 @@ class ServerProcess:
 
 def processes_with(variable: str) -> list[int]:
     """Return the process ids of all processes with `NAME=value` in their environment. Zombies have none."""
-    wanted = variable.encode()
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    return [pid for pid in pids if wanted in _read_proc(pid, "environ").split(b"\0")]
+    return [pid for pid in pids if variable.encode() in _read_proc(pid, "environ").split(b"\0")]
 
 
 async def _becomes(condition: Callable[[], bool], within_s: float) -> bool:
@@ -354,10 +354,10 @@ def is_locked(path: Path) -> bool:
 
 
 def _reset_signals() -> None:
-    """Run in the child: undo the ignored signals that shells set for background processes."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Run in the child: undo the ignored signals that shells set for background processes; end with this program."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    die_with_parent()
 
 
 def _log_in() -> None:
