@@ -259,6 +259,7 @@ class Rooms:
             del self._rooms[key_of(name)]
             room.move_on()
         elif self._store is not None:
+            room.move_on()  # after the last words here, if somebody has taken over elsewhere
             self._note_changed(name)
 
     def _note_changed(self, name: str) -> None:
@@ -374,8 +375,9 @@ class Rooms:
                 del self._rooms[name]
 
     def _write(self, room: Room) -> None:
+        """Store a room. Other processes read it again once it is stored: before that they would find the former one."""
         if self._store is not None:
-            self._store.put_room(room.about, lambda: None)
+            self._store.put_room(room.about, partial(self.changed, room.about.name))
 
     def _reopen_in_store(self, session: LiveSession) -> None:
         """Note that its publisher is here, so that its end is no interruption by a crash."""
