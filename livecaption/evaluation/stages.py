@@ -98,10 +98,10 @@ class Stopwatch:
 
 def _write(stopwatch: Stopwatch, path: Path) -> None:
     while True:
-        time.sleep(WRITTEN_EVERY_S)
         written = path.with_suffix(".new")
         written.write_text(json.dumps(dict(stopwatch.seconds)))
         os.replace(written, path)
+        time.sleep(WRITTEN_EVERY_S)
 
 
 if __name__ == "__main__":

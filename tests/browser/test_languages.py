@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, Route, expect
 
 from tests.browser.reading import put, speaking
-from tests.browser.support import ROOT, Launch, Server, assert_accessible
+from tests.browser.support import ROOT, Launch, Serve, Server, assert_accessible
 from tests.test_languages import is_translated
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -105,9 +105,9 @@ def not_in(catalogue: dict[str, str], texts: list[str]) -> list[str]:
     return [text for text in texts if is_translated(text) and not pattern.fullmatch(text)]
 
 
-async def test_every_text_of_the_pages_is_in_the_language_of_the_browser(
-    scripted_server: Server, in_language: InLanguage
-) -> None:
+async def test_every_text_of_the_pages_is_in_the_language_of_the_browser(serve: Serve, in_language: InLanguage) -> None:
+    """The server is new: codes of refusals are the same in all languages."""
+    server = await serve("--engine", "scripted")
     austrian = await in_language("de-AT")
     await austrian.route("**/v1/info", _of_one_language)
     for path, words in (
@@ -116,7 +116,7 @@ async def test_every_text_of_the_pages_is_in_the_language_of_the_browser(
         ("sessions", "Transkripte"),
         ("stats", "Offene Übertragungen"),
     ):
-        page = await opened(austrian, scripted_server.url + path)
+        page = await opened(austrian, server.url + path)
         await expect(page.locator("html")).to_have_attribute("lang", "de")
         await expect(page.get_by_text(words).first).to_be_visible()
         assert not_in(GERMAN, await page.evaluate(TEXTS)) == [], path
