@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.ray.conftest import Cluster
-from tests.ray.servers import START_S
+from tests.ray.servers import START_S, far_server
 from tests.support.commands import ROOT
 from tests.support.processes import serving
 
@@ -53,9 +53,10 @@ async def test_another_version_or_none_is_refused_with_both_versions(cluster: Cl
 
 
 async def test_without_a_free_gpu_a_server_ends_with_3_and_names_the_way_out(cluster: Cluster) -> None:
-    """There is one GPU for two workers."""
+    """Another server has a part of the only one."""
     sentence = "No GPU of the Ray cluster was free for --device ray within 4 s"
-    await refused(sentence, cluster.variables, "--load-timeout=4", "--workers=2")
+    async with far_server(cluster):
+        await refused(sentence, cluster.variables, "--load-timeout=4")
 
 
 async def refused(sentence: str, variables: dict[str, str], *flags: str) -> None:
