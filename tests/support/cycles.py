@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from livecaption.client import Reconnected, StreamEvent, transcribe
-from livecaption.events import End, Gap, Ready, SpeechStart
+from livecaption.events import End, Final, Gap, Ready, SpeechStart
 from tests.support.eventually import eventually
 from tests.support.processes import ServerProcess, assert_clean_end, serving
 from tests.support.relay import Relay, relay_to_database
@@ -60,9 +60,14 @@ class Talk:
         return ready.session
 
     @property
+    def finals(self) -> list[Final]:
+        """Its finals, of each utterance the newest."""
+        return list({final.utterance: final for final in finals_of(self.events)}.values())
+
+    @property
     def texts(self) -> list[tuple[int, str]]:
         """The numbers and texts of its finals."""
-        return [(final.utterance, final.text) for final in finals_of(self.events)]
+        return [(final.utterance, final.text) for final in self.finals]
 
     def _receive(self, event: StreamEvent) -> None:
         self.events.append(event)
@@ -74,7 +79,8 @@ class Talk:
 
         `may_be_early`: whether a server may have sent finals before they were stored, which the next one makes again.
         """
-        finals = finals_of(self.events)
+        finals = self.finals
+        assert may_be_early or finals == finals_of(self.events)
         end = self.events[-1]
         assert isinstance(end, End), end
         summary = [type(event).__name__ for event in self.events]
