@@ -4,7 +4,6 @@ LIVECAPTION_TEST_CYCLES is the number of failures of each service, and LIVECAPTI
 take an hour and a half.
 """
 
-import asyncio
 import os
 import random
 import sqlite3
@@ -18,8 +17,7 @@ from statistics import quantiles
 import pytest
 
 from tests.processes.test_cells import unchecked
-from tests.support.cycles import Cells, Processes, Talk, run_cycle
-from tests.support.eventually import eventually
+from tests.support.cycles import Cells, Processes, run_cycle
 from tests.support.postgresql import Cluster
 from tests.support.proxies import certificate_for, example, free_ports, haproxy, require
 from tests.support.stored import stored_texts
@@ -78,21 +76,6 @@ async def test_two_servers_with_one_database_lose_and_double_no_word(cluster: Cl
         for _ in range(N_CYCLES):
             report.add(*await run_cycle(cells, url, unchecked(), partial(stored_texts, cluster), chance))
             print(report)
-
-
-async def test_a_rolling_restart_under_24_streams_costs_no_word_and_ends_no_session(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    async with two_cells(cluster, tmp_path) as (cells, url):
-        talks = [Talk(url, unchecked(), 1) for _ in range(24)]
-        running = [asyncio.ensure_future(talk.run()) for talk in talks]
-        await eventually(lambda: all(talk.events for talk in talks), 60)
-        await cells.restart_all()
-        await asyncio.gather(*running)
-        assert any(talk.reconnected_s for talk in talks)
-        for talk in talks:
-            talk.check(may_be_early=False)
-            assert stored_texts(cluster, talk.session) == talk.texts
 
 
 async def test_two_processes_of_one_server_lose_and_double_no_word(tmp_path: Path) -> None:

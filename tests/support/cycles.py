@@ -156,11 +156,6 @@ class Cells:
     async def _stop(self, chance: random.Random) -> None:
         await self._replace(chance.randrange(len(self.servers)), signal.SIGTERM, 0)
 
-    async def restart_all(self) -> None:
-        """Stop each in order and start it again, one after the other."""
-        for at in range(len(self.servers)):
-            await self._replace(at, signal.SIGTERM, 0)
-
     async def _replace(self, at: int, number: signal.Signals, exit_code: int) -> None:
         server = self.servers[at]
         server.send(number)
