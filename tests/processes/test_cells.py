@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from livecaption.recognition import SessionId, logged_id
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.processes import ServerProcess, serving
-from tests.support.proxies import ROOT_NAME, certificate_for, example, free_ports, haproxy, nginx, require
+from tests.support.proxies import ROOT_NAME, before_cells, unchecked
 from tests.support.restarts import SETTINGS, assert_same_utterances, captioned, finals_of, paced
 from tests.support.stored import stored_texts
 
@@ -41,9 +40,6 @@ async def cells(
 
     `stores`: the address of the database, or one for each of the servers. `own`: a flag for each of them.
     """
-    require(proxy)
-    pem = certificate_for(directory)
-    [port, of_redirects] = free_ports(2)
     common = ("--trusted-proxy", "127.0.0.1", "--allowed-host", ROOT_NAME)
     async with AsyncExitStack() as stack:
         servers = [
@@ -51,28 +47,8 @@ async def cells(
             for number, store in enumerate([stores, stores] if isinstance(stores, str) else stores)
         ]
         places = [urlsplit(await server.ready()).netloc for server in servers]
-        changes = {"10.0.0.11:8000": places[0], "10.0.0.12:8000": places[1]}
-        if proxy == "haproxy":
-            changes |= {
-                "bind :80": f"bind 127.0.0.1:{of_redirects}",
-                ":443 ssl crt /etc/haproxy/certs/captions.example.org.pem": f"127.0.0.1:{port} ssl crt {pem}",
-            }
-            await stack.enter_async_context(haproxy(directory, example("haproxy-cells.cfg", changes), [port]))
-        else:
-            changes |= {
-                **{f"    listen [::]:{end};\n": "" for end in ("80", "443 ssl")},
-                "listen 80": f"listen 127.0.0.1:{of_redirects}",
-                "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-                **{f"/etc/ssl/{ROOT_NAME}/{file}.pem": str(pem) for file in ("fullchain", "privkey")},
-            }
-            await stack.enter_async_context(nginx(directory, example("nginx-cells.conf", changes), [port]))
-        yield f"https://127.0.0.1:{port}/", servers
-
-
-def unchecked() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+        url = await stack.enter_async_context(before_cells(proxy, directory, places))
+        yield url, servers
 
 
 async def test_nobody_is_refused_while_a_server_has_room(proxy: str, cluster: Cluster, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from livecaption.client import Reconnecting, StreamEvent, transcribe
 from livecaption.events import End, Final, Partial, Ready
 from livecaption.recognition import SessionId, logged_id
 from livecaption.store.rows import SessionState
-from tests.processes.test_cells import cells, unchecked
+from tests.processes.test_cells import cells
 from tests.support import restarts
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.processes import ServerProcess
-from tests.support.proxies import ROOT_NAME
+from tests.support.proxies import ROOT_NAME, unchecked
 from tests.support.relay import relay_to_database
 from tests.support.restarts import SETTINGS, TALK, assert_same_utterances, captioned, finals_of, paced
 from tests.support.stored import session_state, stored_texts

@@ -6,21 +6,19 @@ take an hour and a half.
 
 import os
 import random
-import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from statistics import quantiles
 
 import pytest
 
-from tests.processes.test_cells import unchecked
 from tests.support.cycles import Cells, Processes, run_cycle
 from tests.support.postgresql import Cluster
-from tests.support.proxies import certificate_for, example, free_ports, haproxy, require
-from tests.support.stored import stored_texts
+from tests.support.proxies import before_cells, free_ports, unchecked
+from tests.support.stored import stored_texts, texts_in_file
 
 N_CYCLES = int(os.environ.get("LIVECAPTION_TEST_CYCLES", "2"))
 SEED = int(os.environ.get("LIVECAPTION_TEST_SEED", "1"))
@@ -53,20 +51,12 @@ class Report:
 @asynccontextmanager
 async def two_cells(cluster: Cluster, directory: Path) -> AsyncIterator[tuple[Cells, str]]:
     """Run two servers with one database behind HAProxy. Yield them and its address. Nothing may be left of them."""
-    require("haproxy")
-    pem = certificate_for(directory)
-    first, second, front, of_redirects = free_ports(4)
-    changes = {
-        "bind :80": f"bind 127.0.0.1:{of_redirects}",
-        ":443 ssl crt /etc/haproxy/certs/captions.example.org.pem": f"127.0.0.1:{front} ssl crt {pem}",
-        "10.0.0.11:8000": f"127.0.0.1:{first}",
-        "10.0.0.12:8000": f"127.0.0.1:{second}",
-    }
+    ports = free_ports(2)
     async with AsyncExitStack() as stack:
-        cells = Cells(stack, cluster.empty_database(), [first, second], "--trusted-proxy=127.0.0.1")
+        cells = Cells(stack, cluster.empty_database(), ports, "--trusted-proxy=127.0.0.1")
         await cells.start()
-        await stack.enter_async_context(haproxy(directory, example("haproxy-cells.cfg", changes), [front]))
-        yield cells, f"https://127.0.0.1:{front}/"
+        places = [f"127.0.0.1:{port}" for port in ports]
+        yield cells, await stack.enter_async_context(before_cells("haproxy", directory, places))
         await cells.close()
 
 
@@ -80,21 +70,14 @@ async def test_two_servers_with_one_database_lose_and_double_no_word(cluster: Cl
 
 async def test_two_processes_of_one_server_lose_and_double_no_word(tmp_path: Path) -> None:
     file = tmp_path / "transcripts.db"
-
-    def stored(session: str) -> list[tuple[int, str]]:
-        with closing(sqlite3.connect(file)) as database:
-            return database.execute(
-                "SELECT utterance, text FROM final JOIN session ON session.number = final.session WHERE id = ? "
-                "ORDER BY utterance",
-                (session,),
-            ).fetchall()
-
     chance, report = random.Random(SEED), Report()
     [port] = free_ports(1)
     async with AsyncExitStack() as stack:
         processes = Processes(stack, str(file), port, 2)
         await processes.start()
         for _ in range(N_CYCLES):
-            report.add(*await run_cycle(processes, f"http://127.0.0.1:{port}/", None, stored, chance))
+            report.add(
+                *await run_cycle(processes, f"http://127.0.0.1:{port}/", None, partial(texts_in_file, file), chance)
+            )
             print(report)
         await processes.close()

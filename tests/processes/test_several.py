@@ -18,19 +18,10 @@ from tests.support.postgresql import Cluster
 from tests.support.processes import assert_clean_end, serving
 from tests.support.restarts import SETTINGS, TALK, assert_same_utterances, captioned, finals_of, paced
 from tests.support.siblings import get, pids, process_of_stream, stats, texts_read
-from tests.support.stored import session_state, stored_texts
+from tests.support.stored import session_state, stored_texts, texts_in_file
 from tests.support.streaming import speaking
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
-
-
-def stored(path: Path, session: str) -> list[tuple[int, str]]:
-    with closing(sqlite3.connect(path)) as database:
-        return database.execute(
-            "SELECT utterance, text FROM final JOIN session ON session.number = final.session WHERE id = ? "
-            "ORDER BY utterance",
-            (session,),
-        ).fetchall()
 
 
 def state_of(path: Path, session: str) -> SessionState:
@@ -92,7 +83,7 @@ async def test_a_session_goes_on_in_another_process_when_its_own_is_killed(
         assert_same_utterances(finals, unbroken)
         assert end == End(len(TALK) // 32, len(unbroken), "stop")
         session = events[0].session
-        texts = stored(file, session) if cluster is None else stored_texts(cluster, session)
+        texts = texts_in_file(file, session) if cluster is None else stored_texts(cluster, session)
         assert texts == [(final.utterance, final.text) for final in finals]
         state = state_of(file, session) if cluster is None else session_state(cluster, session)
         assert state is SessionState.ENDED

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -102,6 +103,41 @@ async def caddy(directory: Path, sites: str, ports: Sequence[int]) -> AsyncItera
     command = ("caddy", "run", "--adapter", "caddyfile", "--config", str(configuration))
     async with _running(command, directory, ports):
         yield
+
+
+@asynccontextmanager
+async def before_cells(proxy: str, directory: Path, places: Sequence[str]) -> AsyncIterator[str]:
+    """Run a proxy before two servers with one database, at these addresses. Yield its own, with TLS.
+
+    `proxy`: `haproxy` or `nginx`.
+    """
+    require(proxy)
+    pem = certificate_for(directory)
+    [port, of_redirects] = free_ports(2)
+    changes = {"10.0.0.11:8000": places[0], "10.0.0.12:8000": places[1]}
+    if proxy == "haproxy":
+        changes |= {
+            "bind :80": f"bind 127.0.0.1:{of_redirects}",
+            ":443 ssl crt /etc/haproxy/certs/captions.example.org.pem": f"127.0.0.1:{port} ssl crt {pem}",
+        }
+        running = haproxy(directory, example("haproxy-cells.cfg", changes), [port])
+    else:
+        changes |= {
+            **{f"    listen [::]:{end};\n": "" for end in ("80", "443 ssl")},
+            "listen 80": f"listen 127.0.0.1:{of_redirects}",
+            "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+            **{f"/etc/ssl/{ROOT_NAME}/{file}.pem": str(pem) for file in ("fullchain", "privkey")},
+        }
+        running = nginx(directory, example("nginx-cells.conf", changes), [port])
+    async with running:
+        yield f"https://127.0.0.1:{port}/"
+
+
+def unchecked() -> ssl.SSLContext:
+    """Return the settings of somebody who has accepted the certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 @asynccontextmanager

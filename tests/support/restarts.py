@@ -96,32 +96,24 @@ class Reader:
     @property
     def lines(self) -> dict[int, str]:
         """Return the text by utterance. A snapshot may repeat text; all other events must not."""
+        return self._lines(may_be_early=False)
+
+    @property
+    def shown(self) -> dict[int, str]:
+        """Return the same, where a snapshot may lack finals that a server has sent before it could store them."""
+        return self._lines(may_be_early=True)
+
+    def _lines(self, *, may_be_early: bool) -> dict[int, str]:
         lines: dict[int, str] = {}
         for event in self.events:
             if event["type"] == "snapshot":
-                sent = _lines_of(event)
-                assert lines.items() <= sent.items(), "a line was taken back"
+                sent = {final["utterance"]: final["text"] for final in event["finals"]}
+                assert may_be_early or lines.items() <= sent.items(), "a line was taken back"
                 lines = sent
             elif event["type"] == "final":
                 assert event["utterance"] not in lines, "a line came twice"
                 lines[event["utterance"]] = event["text"]
         return lines
-
-    @property
-    def shown(self) -> dict[int, str]:
-        """Return the same, where a snapshot may lack finals that a server has sent before it could store them."""
-        lines: dict[int, str] = {}
-        for event in self.events:
-            if event["type"] == "snapshot":
-                lines = _lines_of(event)
-            elif event["type"] == "final":
-                assert event["utterance"] not in lines, "a line came twice"
-                lines[event["utterance"]] = event["text"]
-        return lines
-
-
-def _lines_of(snapshot: dict[str, Any]) -> dict[int, str]:
-    return {final["utterance"]: final["text"] for final in snapshot["finals"]}
 
 
 async def paced() -> AsyncIterator[bytes]:

@@ -67,6 +67,16 @@ def stored_texts(cluster: Cluster, session: str) -> list[tuple[int, str]]:
     )
 
 
+def texts_in_file(path: Path, session: str) -> list[tuple[int, str]]:
+    """Return the same of a file, also while a server has it."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return database.execute(
+            "SELECT utterance, text FROM final JOIN session ON session.number = final.session WHERE id = ? "
+            "ORDER BY utterance",
+            (session,),
+        ).fetchall()
+
+
 def session_state(cluster: Cluster, session: str) -> SessionState | None:
     """Return the state that a database has of a session; None: it does not have the session."""
     found = cluster.execute(f"SELECT state FROM session WHERE id = '{session}'")
