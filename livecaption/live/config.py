@@ -8,7 +8,7 @@ class SocketLimits:
     """The limits of one WebSocket, of a publisher or of a reader.
 
     Attributes:
-        start_timeout_s: time that a publisher may be without a session. Longer: connections that send nothing hold
+        start_timeout_s: time in which a publisher sends its first command. Longer: connections that send nothing hold
             slots. Shorter: publishers on slow networks are refused.
         heartbeat_s: time between two pings of the server; a peer that does not answer within half of that is gone.
             Longer: lost peers are noticed later. Shorter: phones wake up more often.

@@ -34,6 +34,8 @@ from livecaption.recognition import logged_id
 
 MAX_ERRORS = 20
 """Bad messages before a stream is closed: enough to learn from, too few to fill a log."""
+STOOD_STILL_S = 1.0
+"""Delay of a time-out in s that shows that this process was stopped. What came meanwhile is not read yet."""
 CLEAN_CLOSE_CODES = (0, WSCloseCode.OK, WSCloseCode.GOING_AWAY)
 """Codes of a Close by which a client leaves for good: none named, done, and a browser's tab that is closed (RFC 6455,
 7.4.1). After any other, and without a Close, the session waits for it."""
@@ -94,7 +96,7 @@ class Connection:
         """Talk until the connection is lost, another has taken over, or the session is over; then close it."""
         scheduler = aiojobs.Scheduler(limit=None, close_timeout=self._socket.limits.close_timeout_s)
         sender = await scheduler.spawn(self._outbox.run())
-        overdue = asyncio.get_running_loop().call_later(self._socket.limits.start_timeout_s, self._start_is_overdue)
+        self._await_start()
         try:
             with self._sessions.connected(self), self._claim:
                 if self._claimed is not None:
@@ -105,7 +107,7 @@ class Connection:
         finally:
             if self._ending is None:  # the handler was cancelled, as some applications do where a connection is lost
                 self.connection_lost()
-            overdue.cancel()
+            self._overdue.cancel()
             self._outbox.finish()
             try:
                 await sender.wait()
@@ -260,6 +262,8 @@ class Connection:
 
     async def _execute_first(self, command: Control) -> None:
         """Execute a command that may be the first one. To open or to find a session may need a look into the store."""
+        if isinstance(command, Open | Reattach):
+            self._overdue.cancel()  # the client has done its part
         if isinstance(command, Open):
             await self._open(command)
         elif isinstance(command, Reattach) and self._takeover is not None:
@@ -353,6 +357,13 @@ class Connection:
             name = self._account.key.name
             logger.info("session=%s has the key %r", logged_id(session.id), name, extra={"key": name})
 
+    def _await_start(self) -> None:
+        self._overdue = asyncio.get_running_loop().call_later(
+            self._socket.limits.start_timeout_s, self._start_is_overdue
+        )
+
     def _start_is_overdue(self) -> None:
-        if self._session is None:
+        if asyncio.get_running_loop().time() - self._overdue.when() > STOOD_STILL_S:
+            self._await_start()
+        elif self._session is None:
             self.fail(TooSlow(f"no start within {self._socket.limits.start_timeout_s:.0f} s"))

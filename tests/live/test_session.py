@@ -469,6 +469,15 @@ async def test_a_client_that_sends_nothing_is_closed(start_server: StartServer) 
     assert (error["code"], error["fatal"], socket.close_code) == ("start_timeout", True, 1008)
 
 
+async def test_a_start_that_came_while_the_server_stood_still_counts(start_server: StartServer) -> None:
+    client = await start_server(live=LiveConfig(socket=SocketLimits(start_timeout_s=0.1)))
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start"})
+    time.sleep(1.5)  # noqa: ASYNC251 - the server is in this process, and stands still
+    assert (await read_event(socket))["type"] == "ready"
+    await socket.close()
+
+
 async def test_a_stream_that_falls_silent_is_closed_after_its_last_final(start_server: StartServer) -> None:
     client = await start_server(live=LiveConfig(session=SessionLimits(tick_s=0.05, idle_timeout_s=0.2)))
     socket = await start_stream(client, partials=False)

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import WSServerHandshakeError
 
 from livecaption.events import SpeakerNamed
+from livecaption.live.config import LiveConfig, SocketLimits
 from livecaption.live.event_log import SEQS_PER_GENERATION
 from livecaption.live.hub import Hub
 from livecaption.server.app import drain
@@ -21,6 +22,7 @@ from livecaption.store.store import written
 from tests.live.test_connection import resume
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
+from tests.support.relay import relay_to_database
 from tests.support.serving import (
     PAUSE,
     SPEECH,
@@ -102,6 +104,25 @@ async def test_a_session_that_is_given_up_while_a_server_starts_is_not_in_it(
     assert (await read_event(again))["received_ms"] >= caption["end_ms"]
     await again.close()
     await socket.close()
+
+
+async def test_a_publisher_who_resumes_is_not_refused_because_the_store_takes_long(
+    client: Client, start_server: StartServer, cluster: Cluster
+) -> None:
+    address = cluster.empty_database()
+    async with relay_to_database(address) as (network, by_relay):
+        one = await start_server(store=StoreConfig(address))
+        limits = LiveConfig(socket=SocketLimits(start_timeout_s=0.2))
+        other = await start_server(store=StoreConfig(by_relay), live=limits)
+        socket, ready, caption = await begin(one)
+        network.hold()
+        again = await resume(other, ready, caption["seq"])
+        with pytest.raises(TimeoutError):
+            await again.receive(timeout=0.6)
+        network.release()
+        assert (await read_event(again))["received_ms"] >= caption["end_ms"]
+        await again.close()
+        await socket.close()
 
 
 async def test_a_session_goes_from_one_server_to_the_other_and_back(serve: Serve) -> None:
