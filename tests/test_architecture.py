@@ -184,6 +184,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/server/shared_sinks.py": "tests/processes/test_sinks.py",
     "livecaption/server/changes.py": "tests/server/test_transcripts.py, tests/live/test_anywhere.py",
     "livecaption/server/loop_watch.py": "tests/processes/test_monitoring.py",
+    "livecaption/store/asking.py": "tests/store/test_room_claims.py, for each implementation",
     "livecaption/store/keeper.py": "tests/store/test_shared.py",
     "livecaption/store/neighbours.py": "tests/store/test_shared.py",
     "livecaption/store/owners.py": "tests/store/test_shared.py",

@@ -5,13 +5,11 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from livecaption.store.asking import Answers
 from livecaption.store.room_claims import Outcome
 from livecaption.store.store import RoomWish
 
 MAX_BYTES = 1024
-ASK_S = 0.3
-"""Time in s in which another process gives up a session or room that is asked for. Longer: publishers wait longer where
-that process hangs. Shorter: a busy process loses what it has not stored yet, and the publisher sends it again."""
 WANTED, WANTED_ROOM = "wanted", "wanted-room"
 NONE = "-"
 """A value that is empty."""
@@ -38,7 +36,7 @@ class Neighbours:
         self._owner = owner
         self._asked = asked
         self._asked_for_room = asked_for_room
-        self._awaited: dict[str, asyncio.Future[Outcome]] = {}  # by session or room
+        self._answers = Answers()
 
     def open(self) -> None:
         """Listen.
@@ -57,11 +55,11 @@ class Neighbours:
         (self._directory / self._owner).unlink(missing_ok=True)
 
     async def ask_for(self, session_id: str, owner: str) -> None:
-        """Ask a process to give up a session, and wait until it has, for at most `ASK_S`, unless it is gone."""
+        """Ask a process to give up a session, and wait until it has, for at most `asking.ASK_S`, unless it is gone."""
         await self._ask(session_id, owner, WANTED, session_id, self._owner)
 
     async def ask_for_room(self, wish: RoomWish, owner: str) -> Outcome:
-        """Ask a process to give up a room, and wait for its answer, for at most `ASK_S`, unless it is gone."""
+        """Ask a process to give up a room, and wait for its answer, for at most `asking.ASK_S`, unless it is gone."""
         shown = (str(int(wish.take_over)), wish.former_hash or NONE, wish.resumed or NONE)
         return await self._ask(f"room {wish.room}", owner, WANTED_ROOM, wish.room, self._owner, *shown)
 
@@ -74,17 +72,8 @@ class Neighbours:
         self._send(asker, outcome.value, "room", name)
 
     async def _ask(self, about: str, owner: str, *words: str) -> Outcome:
-        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._awaited[about] = answered
-        try:
-            if not self._send(owner, *words):
-                return Outcome.DEAD
-            async with asyncio.timeout(ASK_S):
-                return await answered
-        except TimeoutError:
-            return Outcome.SILENT
-        finally:
-            del self._awaited[about]
+        with self._answers.expected(about) as answer:
+            return await answer() if self._send(owner, *words) else Outcome.DEAD
 
     def _send(self, owner: str, *words: str) -> bool:
         """Send without waiting. Return False if the process is gone, or reads nothing."""
@@ -105,6 +94,5 @@ class Neighbours:
             case [what, name, by, take_over, *shown] if what == WANTED_ROOM:
                 former_hash, resumed = ("" if each == NONE else each for each in shown)
                 self._asked_for_room(RoomWish(name, take_over == "1", former_hash, resumed), by)
-            case [outcome, *about] if answered := self._awaited.get(" ".join(about)):
-                if not answered.done():
-                    answered.set_result(Outcome(outcome))
+            case [(Outcome.RELEASED.value | Outcome.REFUSED.value) as outcome, *about]:
+                self._answers.note(" ".join(about), Outcome(outcome))

@@ -11,8 +11,8 @@ from aiohttp import ClientWebSocketResponse
 from livecaption.delivery.destination import Destination
 from livecaption.delivery.sources import RoomSource
 from livecaption.server.services import SERVICES
+from livecaption.store import asking
 from livecaption.store.config import StoreConfig
-from livecaption.store.postgresql import presence
 from tests.live.test_connection import resume
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
@@ -132,7 +132,7 @@ async def test_a_session_whose_room_was_taken_over_does_not_speak_again_at_anoth
 async def test_a_server_that_did_not_answer_publishes_nothing_more_of_its_part(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "ASK_S", 0.05)
+    monkeypatch.setattr(asking, "ASK_S", 0.05)
     one, other = await serve(), await serve()
     first = await enter(one)
     await read_event(first)

@@ -14,8 +14,8 @@ from livecaption.live.event_log import SEQS_PER_GENERATION
 from livecaption.live.hub import Hub
 from livecaption.server.app import drain
 from livecaption.server.services import SERVICES
+from livecaption.store import asking
 from livecaption.store.config import StoreConfig
-from livecaption.store.postgresql import presence
 from livecaption.store.postgresql.store import PostgresqlStore
 from livecaption.store.rows import InterruptedSession, SessionState
 from livecaption.store.store import written
@@ -171,7 +171,7 @@ async def test_a_server_that_has_lost_a_session_sends_nothing_more_of_it(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was not asked, or did not answer. Its next final finds that out, and is neither stored nor sent."""
-    monkeypatch.setattr(presence, "ASK_S", 0.0)
+    monkeypatch.setattr(asking, "ASK_S", 0.0)
     one, other = await serve(), await serve()
     one.app[SERVICES].store._on_asked = lambda _: None
     socket, ready, caption = await begin(one)

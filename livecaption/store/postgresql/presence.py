@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+from livecaption.store.asking import Answers
 from livecaption.store.postgresql import ownership
 from livecaption.store.postgresql.connecting import FAILURES, connect, is_down
 from livecaption.store.postgresql.messages import (
@@ -33,9 +34,6 @@ BEAT_TIMEOUT_S = 1.5
 RECONNECT_TIMEOUT_S = 3.0
 """Time-outs in s of a look, and of one over a new connection, so that a cut is noticed within 7 s. Longer: later.
 Shorter: a slow network seems to be cut."""
-ASK_S = 0.3
-"""Time in s in which another server gives up a session or room that is asked for. Longer: publishers wait longer where
-that server hangs. Shorter: a busy server loses what it has not stored yet, and the publisher sends it again."""
 
 
 class Presence:
@@ -68,7 +66,7 @@ class Presence:
         self._asked = asked
         self._asked_for_room = asked_for_room
         self._room_changed = room_changed
-        self._awaited: dict[str, asyncio.Future[Outcome]] = {}  # by session or room
+        self._answers = Answers()
         self._back = back
         self._cut_off = cut_off
         self._connection: Any = None
@@ -94,24 +92,19 @@ class Presence:
         self._connection.terminate()
 
     async def ask_for(self, session_id: str, owner: UUID, connection: Any) -> None:
-        """Ask another server to give up a session, and wait until it has, for at most `ASK_S`."""
+        """Ask a server to give up a session, and wait until it has, for at most `asking.ASK_S`, unless it is dead."""
         await self._ask(session_id, Wanted(session_id, self.id), owner, connection)
 
     async def ask_for_room(self, wish: RoomWish, owner: UUID, connection: Any) -> Outcome:
-        """Ask another server to give up a room, and wait for its answer, for at most `ASK_S`."""
+        """Ask a server to give up a room, and wait for its answer, for at most `asking.ASK_S`, unless it is dead."""
         return await self._ask(f"room {wish.room}", WantedRoom(wish, self.id), owner, connection)
 
     async def _ask(self, about: str, message: Message, owner: UUID, connection: Any) -> Outcome:
-        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._awaited[about] = answered
-        try:
+        if await ownership.is_dead(connection, owner):
+            return Outcome.DEAD
+        with self._answers.expected(about) as answer:
             await connection.execute("SELECT pg_notify($1, $2)", channel(owner), encode(message))
-            async with asyncio.timeout(ASK_S):
-                return await answered
-        except TimeoutError:
-            return Outcome.SILENT
-        finally:
-            del self._awaited[about]
+            return await answer()
 
     async def _connected(self) -> Any:
         connection = await connect(self._url)
@@ -153,16 +146,11 @@ class Presence:
             case Wanted(session_id, by):
                 self._asked(session_id, by)
             case Released(session_id):
-                self._note_answer(session_id, Outcome.RELEASED)
+                self._answers.note(session_id, Outcome.RELEASED)
             case WantedRoom(wish, by):
                 self._asked_for_room(wish, by)
             case RoomAnswer(room, outcome):
-                self._note_answer(f"room {room}", outcome)
-
-    def _note_answer(self, about: str, outcome: Outcome) -> None:
-        answered = self._awaited.get(about)
-        if answered is not None and not answered.done():
-            answered.set_result(outcome)
+                self._answers.note(f"room {room}", outcome)
 
     def _note_room(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
         server, _, name = payload.partition(" ")

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from livecaption.store import room_claims, rows
-from livecaption.store.postgresql import ownership
 from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.statements import NOW_MS
 from livecaption.store.room_claims import Holder, Outcome, may_end
@@ -33,13 +32,8 @@ async def take(
     def claim_it(former: Holder[UUID] | None) -> Awaitable[Found]:
         return do(partial(claim, room=room, wish=wish, server=presence.id, former=former))
 
-    async def ask(owner: UUID) -> Outcome:
-        async def ask_over(connection: Any) -> Outcome:
-            if await ownership.is_dead(connection, owner):
-                return Outcome.DEAD
-            return await presence.ask_for_room(wish, owner, connection)
-
-        return await read(ask_over)
+    def ask(owner: UUID) -> Awaitable[Outcome]:
+        return read(partial(presence.ask_for_room, wish, owner))
 
     return await room_claims.take(claim_it, ask)
 

@@ -238,7 +238,7 @@ class PostgresqlStore(Readable):
         if found is None:
             return None
         owner, generation = found
-        if owner not in (None, self._presence.id) and owner not in await self._read(ownership.dead_servers):
+        if owner not in (None, self._presence.id):
             await self._read(partial(self._presence.ask_for, session_id, owner))
 
         async def take(connection: Any) -> InterruptedSession | None:
