@@ -64,11 +64,11 @@ class Neighbours:
         return await self._ask(f"room {wish.room}", owner, WANTED_ROOM, wish.room, self._owner, *shown)
 
     def note_released(self, session_id: str, asker: str) -> None:
-        """Outcome the process that has asked for it that it can have the session."""
+        """Answer the process that has asked for it that it can have the session."""
         self._send(asker, Outcome.RELEASED.value, session_id)
 
     def answer_for_room(self, name: str, asker: str, outcome: Outcome) -> None:
-        """Outcome the process that has asked for a room."""
+        """Answer the process that has asked for a room."""
         self._send(asker, outcome.value, "room", name)
 
     async def _ask(self, about: str, owner: str, *words: str) -> Outcome:

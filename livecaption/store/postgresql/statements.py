@@ -227,7 +227,7 @@ def notify_room(name: str, server: UUID) -> Entry:
 
 
 def answer_room(name: str, server: UUID, asker: UUID, outcome: Outcome) -> list[Entry]:
-    """Outcome a server that has asked for a room, and give the room up if the answer is so."""
+    """Answer a server that has asked for a room, and give the room up if the answer is so."""
     sent = (messages.channel(asker), messages.encode(messages.RoomAnswer(name, outcome)))
     return [Entry(_RELEASE_ROOM, (name, server, *sent)) if outcome is Outcome.RELEASED else Entry(_REFUSE_ROOM, sent)]
 
