@@ -85,24 +85,17 @@ async def is_dead(connection: Any, server: UUID) -> bool:
 
 
 async def _held_keys(connection: Any) -> set[int]:
+    """Return the keys of all locks that servers hold."""
     held = await connection.fetch(
         "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     return {number for (number,) in held}
 
 
 async def n_others(connection: Any, server: UUID) -> int:
     """Return the number of other servers that use the database."""
-    counted: int = await connection.fetchval(
-        "SELECT count(DISTINCT (classid, objid)) FROM pg_locks "
-        "WHERE locktype = 'advisory' AND objsubid = 1 AND granted "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-        "AND (classid::bigint << 32) | objid::bigint NOT IN ($1, $2)",
-        key(server),
-        APPLICATION_ID,  # the lock of a migration
-    )
-    return counted
+    return len(await _held_keys(connection) - {key(server), APPLICATION_ID})  # the second is the lock of a migration
 
 
 async def interrupt(connection: Any, servers: set[UUID]) -> None:
