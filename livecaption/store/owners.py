@@ -11,8 +11,6 @@ from livecaption.store.rows import RoomRecord, Statement
 
 INTERRUPT = "UPDATE resumption SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)"
 """Note that sessions pass on. The time is that at which they were interrupted first."""
-
-
 EARLIER_PARTS = (
     "SELECT session.number, id, resume_token_hash, "
     "coalesce(owner = :former, 0) OR coalesce(interrupted_at_ms >= :oldest_ms, 0) "

@@ -10,7 +10,7 @@ wanted by a publisher ─> nobody has it ─> taken
 Within a server the rule is that of `live.rooms`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
@@ -44,6 +44,23 @@ class Holder(Generic[Owner]):
     owner: Owner
     generation: int
     outcome: Outcome | None = None
+
+
+def parts_to_end(
+    wish: RoomWish, earlier: Sequence[tuple[int, str, str | None, bool]], outcome: Outcome | None
+) -> list[int] | None:
+    """Return the numbers of the parts that end when a publisher has the room. None: it is not to have the room.
+
+    Args:
+        wish: see `RoomWish`. The part that it goes on with does not end.
+        earlier: the parts of servers that do not answer: number, id, hash of the resume token (None: it has none), and
+            whether the publisher may still come back.
+        outcome: see `Holder`.
+    """
+    in_the_way = {session_id: token_hash for _, session_id, token_hash, may_return in earlier if may_return}
+    if not may_end(wish, in_the_way, outcome):
+        return None
+    return [number for number, session_id, *_ in earlier if session_id != wish.resumed]
 
 
 def may_end(wish: RoomWish, parts: Mapping[str, str | None], outcome: Outcome | None) -> bool:

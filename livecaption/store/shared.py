@@ -17,7 +17,7 @@ from livecaption.store.config import Sharing, StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.held import MAX_HOLD_S, ignore
 from livecaption.store.neighbours import Neighbours
-from livecaption.store.room_claims import Holder, Outcome, may_end
+from livecaption.store.room_claims import Holder, Outcome, parts_to_end
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionState, Statement
 from livecaption.store.store import RETRY_S, TAKEN_RETRY_AFTER_S, RoomWish
 from livecaption.store.transcripts import TranscriptStore
@@ -208,13 +208,12 @@ def _claimed(
         outcome = former.outcome
     values = {"room": number, "owner": owner, "former": its_owner, "oldest_ms": _now_ms() - wish.window_ms}
     earlier = database.execute(owners.EARLIER_PARTS, values).fetchall()
-    in_the_way = {session_id: token_hash for _, session_id, token_hash, may_return in earlier if may_return}
-    if not may_end(wish, in_the_way, outcome):
+    ended = parts_to_end(wish, earlier, outcome)
+    if ended is None:
         return None
-    for part, session_id, *_ in earlier:
-        if session_id != wish.resumed:
-            for statement in owners.end_part(part):
-                database.execute(*statement)
+    for part in ended:
+        for statement in owners.end_part(part):
+            database.execute(*statement)
     database.execute(*owners.take_room(number, owner))
     return RoomRecord(*columns)
 

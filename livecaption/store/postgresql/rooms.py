@@ -12,7 +12,7 @@ from uuid import UUID
 from livecaption.store import room_claims, rows
 from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.statements import NOW_MS
-from livecaption.store.room_claims import Holder, Outcome, may_end
+from livecaption.store.room_claims import Holder, Outcome, parts_to_end
 from livecaption.store.rows import RoomRecord
 from livecaption.store.schema import APPLICATION_ID
 from livecaption.store.store import RoomWish
@@ -68,10 +68,9 @@ async def claim(connection: Any, room: RoomRecord, wish: RoomWish, server: UUID,
         owner,
         wish.window_ms,
     )
-    in_the_way = {session_id: token_hash for _, session_id, token_hash, may_return in earlier if may_return}
-    if not may_end(wish, in_the_way, outcome):
+    ended = parts_to_end(wish, earlier, outcome)
+    if ended is None:
         return None
-    ended = [part for part, session_id, *_ in earlier if session_id != wish.resumed]
     # What their server still writes of them changes nothing.
     await connection.execute(
         "UPDATE session SET owner = NULL, state = 'ended', generation = generation + 1 WHERE number = ANY($1)", ended
