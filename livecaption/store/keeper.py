@@ -6,7 +6,6 @@ server, and those of a process that has died. Each method blocks on the disk.
 
 import contextlib
 import sqlite3
-import time
 from collections.abc import Sequence
 
 from livecaption.errors import StoreFailed
@@ -15,6 +14,7 @@ from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.ownership import acquire, located
 from livecaption.store.shared import BUSY_TIMEOUT_S
+from livecaption.store.store import now_ms
 
 
 class Keeper:
@@ -47,7 +47,7 @@ class Keeper:
                 contextlib.closing(Database(self._path, busy_timeout_s=BUSY_TIMEOUT_S)) as database,
                 database.transaction(),
             ):
-                for statement in owners.pass_on(dead, successor, round(time.time() * 1000)):
+                for statement in owners.pass_on(dead, successor, now_ms()):
                     database.execute(*statement)
         except sqlite3.Error as error:
             raise StoreFailed(f"the transcripts cannot be changed now: {error}") from None

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from livecaption.errors import StoreUnusable
 from livecaption.store import owners, schema
 from livecaption.store.config import NO_HOME
 from livecaption.store.database import BUSY_TIMEOUT_S, Database
+from livecaption.store.store import now_ms
 
 
 def located(path: str) -> Path:
@@ -49,7 +49,7 @@ def acquire(path: Path) -> sqlite3.Connection:
                 database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
                 database.execute("UPDATE session SET owner = NULL WHERE owner IS NOT NULL")
                 # Before any of their events is sent, because event numbers of two generations must differ.
-                database.execute(owners.INTERRUPT, (round(time.time() * 1000),))
+                database.execute(owners.INTERRUPT, (now_ms(),))
         except BaseException:
             lock.close()
             raise

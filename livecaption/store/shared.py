@@ -4,7 +4,6 @@ Each session and each room has an owner, the process that has it. Before each tr
 compared, so what a process writes of a session that has moved on changes nothing, and the process lets it go.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from livecaption.store.held import MAX_HOLD_S, ignore
 from livecaption.store.neighbours import Neighbours
 from livecaption.store.room_claims import Holder, Outcome, parts_to_end
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionState, Statement
-from livecaption.store.store import RETRY_S, TAKEN_RETRY_AFTER_S, RoomWish
+from livecaption.store.store import RETRY_S, TAKEN_RETRY_AFTER_S, RoomWish, now_ms
 from livecaption.store.transcripts import TranscriptStore
 
 BUSY_TIMEOUT_S = 2.0
@@ -135,7 +134,7 @@ class SharedTranscripts(TranscriptStore):
 
         def take(database: Database) -> Iterator[bool]:
             with database.transaction():
-                taking, noting = owners.take(session_id, self._owner, former, _now_ms())
+                taking, noting = owners.take(session_id, self._owner, former, now_ms())
                 is_taken = database.execute(*taking).rowcount > 0
                 if is_taken:
                     database.execute(*noting)
@@ -150,7 +149,7 @@ class SharedTranscripts(TranscriptStore):
     def release(self, session_id: SessionId) -> None:
         asker = self._askers.pop(session_id, None)
         done = ignore if asker is None else partial(self._neighbours.note_released, session_id, asker)
-        self._submit(owners.release(session_id, self._owner, _now_ms()), done, session_id)
+        self._submit(owners.release(session_id, self._owner, now_ms()), done, session_id)
 
     async def resumption(self, session_id: str) -> Resumption | None:
         return await self._read(lambda database: database.resumption(session_id))
@@ -206,7 +205,7 @@ def _claimed(
         if former is None or (former.owner, former.generation) != (its_owner, generation):
             return Holder(its_owner, generation)
         outcome = former.outcome
-    values = {"room": number, "owner": owner, "former": its_owner, "oldest_ms": _now_ms() - wish.window_ms}
+    values = {"room": number, "owner": owner, "former": its_owner, "oldest_ms": now_ms() - wish.window_ms}
     earlier = database.execute(owners.EARLIER_PARTS, values).fetchall()
     ended = parts_to_end(wish, earlier, outcome)
     if ended is None:
@@ -216,7 +215,3 @@ def _claimed(
             database.execute(*statement)
     database.execute(*owners.take_room(number, owner))
     return RoomRecord(*columns)
-
-
-def _now_ms() -> int:
-    return round(time.time() * 1000)

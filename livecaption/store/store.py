@@ -300,4 +300,9 @@ async def written(write: Callable[[Callable[[], None]], None]) -> None:
 
 def oldest_waiting_ms() -> int:
     """Return the time of the Unix clock since which the rooms were made that still wait for their first part."""
-    return round(time.time() * 1000) - WAITING_DAYS * DAY_MS
+    return now_ms() - WAITING_DAYS * DAY_MS
+
+
+def now_ms() -> int:
+    """Return the time of the Unix clock of this machine."""
+    return round(time.time() * 1000)

@@ -1,7 +1,6 @@
 """The questions to the transcripts in a database of PostgreSQL, on connections that only read."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,6 +13,7 @@ from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
 from livecaption.store.rows import Resumption, RoomRecord, RunningSession, SessionRecord
 from livecaption.store.search import Excerpt
+from livecaption.store.store import now_ms
 
 READ_TIMEOUT_S = 10.0
 """Time-out in s of a question. Longer: callers wait longer for a database that is away. Shorter: searches in large
@@ -112,8 +112,3 @@ class Readable:
         """Refuse those who wait for the database."""
         for limit in self._limits:
             limit.reschedule(asyncio.get_running_loop().time())
-
-
-def now_ms() -> int:
-    """Return the time of the Unix clock of this machine."""
-    return round(time.time() * 1000)

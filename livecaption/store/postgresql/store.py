@@ -18,15 +18,11 @@ from livecaption.store.postgresql import connecting, ownership, questions, rooms
 from livecaption.store.postgresql.broadcast import NotifyBroadcast
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
-from livecaption.store.postgresql.readable import Answer, Readable, now_ms
+from livecaption.store.postgresql.readable import Answer, Readable
 from livecaption.store.postgresql.statements import Entry
 from livecaption.store.postgresql.writer import Writer
 from livecaption.store.room_claims import Outcome
-from livecaption.store.rows import (
-    InterruptedSession,
-    NewSession,
-    RoomRecord,
-)
+from livecaption.store.rows import InterruptedSession, NewSession, RoomRecord
 from livecaption.store.store import (
     CHORE_TIMEOUT_S,
     DAY_MS,
@@ -36,6 +32,7 @@ from livecaption.store.store import (
     TAKEN_RETRY_AFTER_S,
     RoomWish,
     StoreFigures,
+    now_ms,
     oldest_waiting_ms,
 )
 
