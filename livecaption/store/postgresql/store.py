@@ -77,8 +77,14 @@ class PostgresqlStore(Readable):
     async def open(self) -> None:
         self._held = Held(self._max_hold_s)
         self._writer = Writer(self._connect, self._note_written, self._note_lost, retry_s=self._retry_s)
-        of_rooms = self._note_room_asked, lambda name: self._on_room_changed(name)
-        self._presence = Presence(self._url, self._note_asked, *of_rooms, self._compare, self._note_cut_off)
+        self._presence = Presence(
+            self._url,
+            asked=self._note_asked,
+            asked_for_room=self._note_room_asked,
+            room_changed=lambda name: self._on_room_changed(name),
+            back=self._compare,
+            cut_off=self._note_cut_off,
+        )
         try:
             connection = await self._connect()
             try:
