@@ -1,11 +1,10 @@
 """Read a whole store, and add to one, while servers use it. The settings choose between a file and a database."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-from livecaption.errors import ConfigError
 from livecaption.events import Final
 from livecaption.store.backup import ALL, RestoredSession, ShorterSession, restore, snapshot
 from livecaption.store.config import StoreConfig
@@ -72,8 +71,7 @@ async def transcripts_of(config: StoreConfig) -> AsyncIterator[Transcripts]:
         with snapshot(Path(config.path)) as database:
             yield _OfFile(database)
         return
-    with _of_the_extra(config):
-        # Imported here, because most machines have no PostgreSQL.
+    with config.importing():
         from livecaption.store.postgresql.reading import reading
     async with reading(config) as transcripts:
         yield transcripts
@@ -91,15 +89,7 @@ async def restored_into(config: StoreConfig, file: Path) -> AsyncGenerator[Resto
         for restored in restore(file, Path(config.path)):
             yield restored
         return
-    with _of_the_extra(config):
+    with config.importing():
         from livecaption.store.postgresql import restoring
     async for restored in restoring.restore(file, config):
         yield restored
-
-
-@contextmanager
-def _of_the_extra(config: StoreConfig) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"--store {config.place} needs {error.name}: pip install 'asyncpg>=0.30'") from None

@@ -1,6 +1,8 @@
 """Configure where transcripts are kept, and how long."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +60,18 @@ class StoreConfig:
     def place(self) -> str:
         """The place for messages: of an address neither user nor password nor parameters."""
         return re.sub("//.*@", "//", self.path).partition("?")[0] if self.is_postgresql else self.path
+
+    @contextmanager
+    def importing(self) -> Iterator[None]:
+        """Let this block import what a database of PostgreSQL needs, and few machines have.
+
+        Raises:
+            ConfigError: a library is missing.
+        """
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"--store {self.place} needs {error.name}: pip install 'asyncpg>=0.30'") from None
 
     @property
     def description(self) -> str:

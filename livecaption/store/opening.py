@@ -1,6 +1,5 @@
 """Choose the store by the settings."""
 
-from livecaption.errors import ConfigError
 from livecaption.store.config import NOWHERE, StoreConfig
 from livecaption.store.keeper import Keeper
 from livecaption.store.shared import SharedTranscripts
@@ -20,11 +19,8 @@ def store_of(config: StoreConfig) -> Store | None:
         return SharedTranscripts(config, config.sharing)
     if not config.is_postgresql:
         return TranscriptStore(config)
-    try:
-        # Imported here, because most servers have no PostgreSQL.
+    with config.importing():
         from livecaption.store.postgresql.store import PostgresqlStore
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"--store {config.place} needs {error.name}: pip install 'asyncpg>=0.30'") from None
     return PostgresqlStore(config)
 
 
