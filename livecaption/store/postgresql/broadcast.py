@@ -174,12 +174,12 @@ class NotifyBroadcast:
         while True:
             self._work.clear()
             now_s = loop.time()
+            listened = await self._listen(connection, listened)
+            is_due = now_s >= renew_at_s
+            if is_due:
+                renew_at_s = now_s + RENEW_S
+                self._forget(now_s)
             async with asyncio.timeout(STATEMENT_TIMEOUT_S):
-                listened = await self._listen(connection, listened)
-                is_due = now_s >= renew_at_s
-                if is_due:
-                    renew_at_s = now_s + RENEW_S
-                    self._forget(now_s)
                 await self._flush(connection, self._renewals() if is_due else [])
             await asyncio.sleep(max(0.0, now_s + BATCH_S - loop.time()))
             with suppress(TimeoutError):
@@ -190,9 +190,11 @@ class NotifyBroadcast:
         """Listen on the channels of what is followed, and on no others. Return them."""
         wanted = set(self._topics)
         for channel in wanted - listened:
-            await connection.add_listener(channel, self._receive)
+            async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+                await connection.add_listener(channel, self._receive)
         for channel in listened - wanted:
-            await connection.remove_listener(channel, self._receive)
+            async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+                await connection.remove_listener(channel, self._receive)
         return wanted
 
     async def _flush(self, connection: Any, outgoing: list[tuple[str, str]]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from livecaption.store.postgresql import broadcast
 from livecaption.store.postgresql.broadcast import CONTROL, MAX_BYTES, Joined, NotifyBroadcast, channel_of, parts_of
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
+from tests.support.relay import relay_to_database
 
 pytestmark = pytest.mark.server
 
@@ -128,6 +130,29 @@ async def test_all_notice_a_restart_of_the_database(cluster: Cluster, address: s
         await eventually(lambda: owner.asked[1:])
         await owner.publish("session", "again")
         await eventually(lambda: follower.received == [None, "again"])
+
+
+async def test_a_network_that_falls_silent_while_a_server_begins_to_listen_costs_only_that_connection(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcast, "STATEMENT_TIMEOUT_S", 0.2)
+    async with relay_to_database(address) as (relay, by_relay):
+        server = Server(by_relay)
+        server.follow("session")
+        listen = server.broadcast._listen
+
+        async def listen_in_silence(connection: Any, listened: set[str]) -> set[str]:
+            relay.hold()
+            monkeypatch.setattr(server.broadcast, "_listen", listen)
+            try:
+                return await listen(connection, listened)
+            finally:
+                relay.release()
+
+        monkeypatch.setattr(server.broadcast, "_listen", listen_in_silence)
+        server.broadcast.start()
+        await eventually(lambda: server.received == [None])
+        await server.broadcast.close()
 
 
 async def test_notifications_of_other_programs_are_ignored_and_reported_once(
