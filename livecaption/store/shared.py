@@ -160,7 +160,7 @@ class SharedTranscripts(TranscriptStore):
     # Rooms of other processes
 
     def share_rooms(self, asked: Callable[[RoomWish], bool], changed: Callable[[str], None]) -> None:
-        self._on_room_asked = asked  # `changed` is for those of another server: see `server.elsewhere`
+        self._on_room_asked = asked  # `changed` is not called: processes send each other that, see `server.elsewhere`
 
     async def take_room(self, room: RoomRecord, wish: RoomWish) -> RoomRecord | None:
         return await room_claims.take(
