@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from livecaption.errors import InvalidMessage, StoreFailed, Unauthorized
 from livecaption.events import Room as RoomEvent
 from livecaption.events import RoomPart
+from livecaption.live.anywhere import ReadableSession
 from livecaption.live.dialects.commands import RoomClaim
 from livecaption.live.event_log import Message, seq_in
 from livecaption.live.published import News, Published
-from livecaption.live.room_parts import KeptLog, Log, Part, ReadableSession
+from livecaption.live.room_parts import KeptLog, Log, Part
 from livecaption.live.room_state import RoomState, room_state
 from livecaption.live.session import LiveSession
 from livecaption.live.tokens import check_reader, is_token, reader_token, token_hash

@@ -5,12 +5,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+from livecaption.live.anywhere import ReadableSession
 from livecaption.live.event_log import Message
-from livecaption.live.mirror import MirroredSession
-from livecaption.live.session import LiveSession
 from livecaption.store.rows import SessionRecord, SessionState
-
-ReadableSession = LiveSession | MirroredSession
 
 
 @dataclass(eq=False)
