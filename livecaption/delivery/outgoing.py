@@ -74,19 +74,20 @@ class Outgoing:
     Attributes:
         n_sent: texts that the receiver has accepted.
         n_dropped: texts that were dropped.
+        needs_beginning: whether nobody knows yet which number comes next.
         failing_since_s: time of the first failure since the newest success; None: there was none.
         problem: the reason of the newest failure, without an address; empty: there was none since the newest success.
     """
 
     def __init__(self) -> None:
         self.n_sent = self.n_dropped = 0
+        self.needs_beginning = True
         self.failing_since_s: float | None = None
         self.problem = ""
         self._waiting: deque[tuple[float, Text]] = deque()
         self._current: tuple[float, Text] | None = None
         self._may_have_arrived = False
-        self._seq: int | None = None
-        self._least_seq = 0
+        self._seq = 0  # the next number, or the one being used; until it is known, the least that it can be
         self._n_failures = 0
         self._stopped = False
 
@@ -105,30 +106,22 @@ class Outgoing:
         return len(self._waiting) + (self._current is not None)
 
     @property
-    def needs_beginning(self) -> bool:
-        """True if nobody knows yet which number comes next."""
-        return self._seq is None
-
-    @property
     def newest_seq(self) -> int:
         """The greatest number that is used, or is being used; 0: none is known to be."""
-        following = self._least_seq if self._seq is None else self._seq + (self._current is not None)
-        return max(0, following - 1)
+        return max(0, self._seq + (self._current is not None) - 1)
 
     def begin(self, seq: int) -> None:
         """Begin with this number, or the one after those that are used already."""
-        self._seq = max(seq, self._least_seq)
+        self._seq = max(seq, self._seq)
+        self.needs_beginning = False
 
     def begin_again(self) -> None:
         """Let the next text begin, because other processes of the server may have sent texts. One on its way stays."""
-        if self._seq is not None and self._current is None:
-            self._least_seq, self._seq = self._seq, None
+        self.needs_beginning |= self._current is None
 
     def used(self, seq: int) -> None:
         """Note that another process of the server has sent a text with this number."""
-        if self._seq is None:
-            self._least_seq = max(self._least_seq, seq + 1)
-        elif not self._may_have_arrived:
+        if self.needs_beginning or not self._may_have_arrived:
             self._seq = max(self._seq, seq + 1)
 
     def push(self, text: Text, now_s: float) -> None:
@@ -138,7 +131,7 @@ class Outgoing:
 
     def next(self, now_s: float) -> Numbered | None:
         """Return the text to send now, with its number; None: there is none. Not before `begin`."""
-        assert self._seq is not None
+        assert not self.needs_beginning
         self.drop_old(now_s)
         if self._current is None and self._waiting:
             self._current = self._waiting.popleft()
@@ -190,7 +183,6 @@ class Outgoing:
         self._stopped = True
 
     def _take_next_number(self) -> None:
-        assert self._seq is not None
         self._seq += 1
         self._current = None
         self._may_have_arrived = False
