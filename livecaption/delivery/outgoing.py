@@ -121,7 +121,7 @@ class Outgoing:
 
     def used(self, seq: int) -> None:
         """Note that another process of the server has sent a text with this number."""
-        if self.needs_beginning or not self._may_have_arrived:
+        if not self._may_have_arrived:
             self._seq = max(self._seq, seq + 1)
 
     def push(self, text: Text, now_s: float) -> None:
@@ -168,11 +168,12 @@ class Outgoing:
             self.failing_since_s = now_s
         self.problem = problem
         self._n_failures += 1
-        self._may_have_arrived |= may_have_arrived
-        if self._current is not None and not self._may_have_arrived:
-            self._waiting.appendleft(self._current)
-            self._current = None
-            self._drop_too_many()
+        if self._current is not None:  # else the attempt was to find out which number comes next
+            self._may_have_arrived |= may_have_arrived
+            if not self._may_have_arrived:
+                self._waiting.appendleft(self._current)
+                self._current = None
+                self._drop_too_many()
         return DELAYS_S[min(self._n_failures, len(DELAYS_S)) - 1]
 
     def stop(self) -> None:

@@ -122,6 +122,17 @@ def test_a_failure_before_the_first_number_is_known_keeps_all_texts() -> None:
     assert sink.next(0) == Numbered(4, text("a"))
 
 
+def test_a_question_for_the_first_number_that_may_have_arrived_leaves_the_number_of_a_text_free() -> None:
+    sink = Outgoing()
+    sink.push(text("a"), 0)
+    sink.failed("no answer", 0, may_have_arrived=True)
+    sink.begin(4)
+    sink.next(0)
+    sink.failed("refused", 0, may_have_arrived=False)
+    sink.used(4)
+    assert sink.next(0) == Numbered(5, text("a"))
+
+
 @given(st.lists(st.sampled_from(["push", "accepted", "arrived", "refused", "lost", "wait"]), max_size=60))
 def test_a_receiver_never_gets_two_texts_with_one_number(actions: list[str]) -> None:
     """Nor does it miss one of the numbers, unless the text was dropped whose number it was."""
