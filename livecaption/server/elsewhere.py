@@ -58,12 +58,8 @@ def siblings_of(
         return not rooms.has(name) and await siblings.first_that("has", name) is not None
 
     async def uses_elsewhere() -> Sequence[Mapping[str, Use]]:
-        found = await siblings.ask(USES)
-        return [
-            {sha256: Use(*use) for sha256, use in uses.items()}
-            for number, uses in found.items()
-            if number != siblings.number
-        ]
+        found = await siblings.ask_others(USES)
+        return [{sha256: Use(*use) for sha256, use in uses.items()} for uses in found.values()]
 
     async def report(room: str, name: str, seq: int) -> None:
         await siblings.report(SENDING, json.dumps((room, name, seq)))
@@ -112,7 +108,7 @@ async def siblings_open(app: web.Application) -> AsyncIterator[None]:
 
 async def learn_sinks(services: Services) -> None:
     """Have the sinks of rooms that other processes have, if there are any, and go on with their numbers."""
-    for found in (await services.siblings.ask(SINKS)).values() if services.siblings else ():
+    for found in (await services.siblings.ask_others(SINKS)).values() if services.siblings else ():
         for sink, room, name, seq in found:
             await shared_sinks.attach(services.sinks, sink)
             services.sinks.note_used(room, name, seq)

@@ -32,7 +32,7 @@ class Siblings:
     Args:
         place: the place of this process.
         answers: answer a question about something, by its name. Each answer can be written as JSON, or awaited for
-            what can, if nobody asks this process itself.
+            what can, if it is not one for `ask`.
 
     Attributes:
         number: the number of this process.
@@ -70,25 +70,27 @@ class Siblings:
         await self._runner.cleanup()
 
     async def ask(self, question: str, about: str = "") -> dict[int, Any]:
-        """Return the answers of all processes to a question about this, by their numbers.
+        """Return the answers of all processes to a question about this, by their numbers in order.
 
         Those that do not answer in time are left out.
         """
-        others = [number for number in self.numbers if number != self.number]
+        found = await self.ask_others(question, about)
+        return dict(sorted({**found, self.number: self._answers[question](about)}.items()))
+
+    async def ask_others(self, question: str, about: str = "", apart_from: Collection[int] = ()) -> dict[int, Any]:
+        """Return the answers of the other processes, apart from these, by their numbers."""
+        others = [number for number in self.numbers if number != self.number and number not in apart_from]
         answers = await asyncio.gather(*(self._ask(number, question, about) for number in others))
-        found = {self.number: self._answers[question](about), **dict(zip(others, answers, strict=True))}
-        return {number: found[number] for number in self.numbers if found[number] is not None}
+        return {number: answer for number, answer in zip(others, answers, strict=True) if answer is not None}
 
     async def first_that(self, question: str, about: str = "", apart_from: Collection[int] = ()) -> int | None:
         """Return the number of another process, apart from these, that answers with yes; None: there is none."""
-        others = set(self.numbers) - {self.number, *apart_from}
-        found = await self.ask(question, about) if others else {}
-        return next((number for number, answer in found.items() if answer and number in others), None)
+        found = await self.ask_others(question, about, apart_from)
+        return next((number for number, answer in found.items() if answer), None)
 
     async def report(self, message: str, about: str) -> None:
         """Send a message to the others, and wait until they have it, or do not answer in time."""
-        others = [number for number in self.numbers if number != self.number]
-        await asyncio.gather(*(self._ask(number, message, about) for number in others))
+        await self.ask_others(message, about)
 
     def tell(self, message: str, about: str) -> None:
         """Send a message to the others without waiting for them."""
