@@ -178,7 +178,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
     **{
         f"livecaption/server/{name}.py": "tests/processes/test_several.py"
-        for name in ("child", "parent", "siblings", "handover", "relay", "elsewhere")
+        for name in ("child", "handover", "elsewhere")
     },
     "livecaption/server/growing.py": "tests/server/test_transcripts.py",
     "livecaption/server/shared_sinks.py": "tests/processes/test_sinks.py",
