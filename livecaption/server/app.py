@@ -33,18 +33,14 @@ from livecaption.server import (
     publishers,
     readers,
     rooms,
+    shared_sinks,
     sinks,
     transcripts,
 )
 from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
-from livecaption.server.elsewhere import (
-    learn_sinks,
-    siblings_of,
-    siblings_open,
-    to_the_owner,
-)
+from livecaption.server.elsewhere import siblings_of, to_the_owner
 from livecaption.server.exports import EXPORTS, Exports
 from livecaption.server.followed import FOLLOWED, Followed
 from livecaption.server.growing import GROWING, GrowingTranscripts
@@ -157,7 +153,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_interrupted_sessions)
-    app.cleanup_ctx.append(siblings_open)
+    app.cleanup_ctx.append(_siblings)
     app.cleanup_ctx.append(_sinks)
     app.cleanup_ctx.append(_watch_loop)
     app.cleanup_ctx.append(_watch_keys)
@@ -240,10 +236,22 @@ async def _look_up_own_names(app: web.Application) -> None:
         app[http.OWN_NAMES].look_up()
 
 
+async def _siblings(app: web.Application) -> AsyncIterator[None]:
+    """Answer the other processes, if there are any."""
+    siblings = app[SERVICES].siblings
+    if siblings is None:
+        yield
+        return
+    await siblings.open()
+    yield
+    await siblings.close()
+
+
 async def _sinks(app: web.Application) -> AsyncIterator[None]:
     """Attach sinks once interrupted sessions are there, so that their earlier captions are not sent again."""
     await app[SERVICES].sinks.start()
-    await learn_sinks(app[SERVICES])
+    if (siblings := app[SERVICES].siblings) is not None:
+        await shared_sinks.learn(app[SERVICES].sinks, siblings)
     yield
     await app[SERVICES].sinks.close()
 

@@ -6,7 +6,7 @@ over: see `handover`. Where that process does not answer, this one takes the ses
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from datetime import UTC, datetime
@@ -35,14 +35,10 @@ LOOK_INTERVAL_S = 0.1
 N_LOOKS = 100
 """Looks for the process that has a session. By then the next process has started, or the publisher is back. More:
 readers of a process that hangs wait for longer. Fewer: on a busy machine some are refused for no reason."""
-SENDING = "sending"
-"""The message that a sink of a room uses a number: the room, the name of the sink, and the number."""
-SINKS = "sinks"
-"""The question for the sinks of rooms, with the numbers that they have used."""
 USES = "uses"
 """The question for the streams of each key, and their audio."""
 WRONG = "wrong"
-"""The message that wrong tokens came from an address: their number, and the address."""
+"""The message that wrong tokens came from an address: the address, and their number."""
 OTHERS_MAY_HAVE_ROOM = ("overloaded", "loading", "failed")
 """Codes of refusals of a stream with which another process may accept it."""
 
@@ -61,13 +57,6 @@ def siblings_of(
         found = await siblings.ask_others(USES)
         return [{sha256: Use(*use) for sha256, use in uses.items()} for uses in found.values()]
 
-    async def report(room: str, name: str, seq: int) -> None:
-        await siblings.report(SENDING, json.dumps((room, name, seq)))
-
-    def note_wrong(about: str) -> None:
-        n, _, address = about.partition(" ")
-        keys.note_wrong(address, int(n))
-
     siblings = Siblings(
         place,
         {
@@ -77,41 +66,16 @@ def siblings_of(
             "has": partial(_has, app),
             CHANGED: rooms.let_go,
             USES: lambda _: {sha256: astuple(use) for sha256, use in keys.accounts.uses(datetime.now(UTC)).items()},
-            WRONG: note_wrong,
-            SENDING: lambda about: sinks.note_used(*json.loads(about)),
-            SINKS: lambda _: [
-                (shared_sinks.written(room, name, destination), room, name, seq)
-                for room, name, destination, seq in sinks.of_all_processes
-            ],
-            shared_sinks.ATTACHED: partial(shared_sinks.attach, sinks),
-            shared_sinks.DETACHED: partial(shared_sinks.detach, sinks),
+            WRONG: lambda about: keys.note_wrong(*json.loads(about)),
+            **shared_sinks.answers(sinks),
         },
     )
     rooms.changed = partial(siblings.tell, CHANGED)
     rooms.is_elsewhere = is_elsewhere
     keys.uses_elsewhere = uses_elsewhere
-    sinks.report = report
-    keys.report_wrong = lambda address, n: siblings.tell(WRONG, f"{n} {address}")
+    sinks.report = partial(shared_sinks.report_sending, siblings)
+    keys.report_wrong = lambda address, n: siblings.tell(WRONG, json.dumps((address, n)))
     return siblings
-
-
-async def siblings_open(app: web.Application) -> AsyncIterator[None]:
-    """Answer the other processes from the start of the application to its end, if there are any."""
-    siblings = app[SERVICES].siblings
-    if siblings is None:
-        yield
-        return
-    await siblings.open()
-    yield
-    await siblings.close()
-
-
-async def learn_sinks(services: Services) -> None:
-    """Have the sinks of rooms that other processes have, if there are any, and go on with their numbers."""
-    for found in (await services.siblings.ask_others(SINKS)).values() if services.siblings else ():
-        for sink, room, name, seq in found:
-            await shared_sinks.attach(services.sinks, sink)
-            services.sinks.note_used(room, name, seq)
 
 
 def takes_streams(services: Services) -> bool:

@@ -1,6 +1,5 @@
 """Handlers for the sinks of a room or session: attach, state, detach. No answer has an address or a password."""
 
-import json
 import logging
 import os
 import stat
@@ -19,7 +18,7 @@ from livecaption.recognition import logged_id
 from livecaption.server import auth
 from livecaption.server.http import body_of
 from livecaption.server.services import SERVICES
-from livecaption.server.shared_sinks import ATTACHED, DETACHED, written
+from livecaption.server.shared_sinks import report_attached, report_detached
 from livecaption.settings import read_toml
 
 logger = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ async def put(request: web.Request) -> web.Response:
     services, source = request.app[SERVICES], _source(request)
     attached = await services.sinks.attach(source, name, destination)
     if services.siblings is not None and source.is_shared:
-        await services.siblings.report(ATTACHED, written(request.match_info["room"], name, destination))
+        await report_attached(services.siblings, request.match_info["room"], name, destination)
     return web.json_response(asdict(attached.status))
 
 
@@ -57,7 +56,7 @@ async def delete(request: web.Request) -> web.Response:
     is_shared = services.sinks.find(key, name).source.is_shared
     await services.sinks.detach(key, name)
     if services.siblings is not None and is_shared:
-        await services.siblings.report(DETACHED, json.dumps((request.match_info["room"], name)))
+        await report_detached(services.siblings, request.match_info["room"], name)
     return web.Response(status=204)
 
 
