@@ -12,13 +12,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from statistics import quantiles
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.cycles import Cells, Processes, run_cycle
 from tests.support.postgresql import Cluster
-from tests.support.proxies import before_cells, free_ports, unchecked
-from tests.support.stored import stored_texts, texts_in_file
+from tests.support.proxies import free_ports, haproxy_of_cells, require
+from tests.support.stored import stored_texts
 
 N_CYCLES = int(os.environ.get("LIVECAPTION_TEST_CYCLES", "2"))
 SEED = int(os.environ.get("LIVECAPTION_TEST_SEED", "1"))
@@ -51,12 +52,12 @@ class Report:
 @asynccontextmanager
 async def two_cells(cluster: Cluster, directory: Path) -> AsyncIterator[tuple[Cells, str]]:
     """Run two servers with one database behind HAProxy. Yield them and its address. Nothing may be left of them."""
-    ports = free_ports(2)
+    require("haproxy")
     async with AsyncExitStack() as stack:
-        cells = Cells(stack, cluster.empty_database(), ports, "--trusted-proxy=127.0.0.1")
+        cells = Cells(stack, cluster.empty_database(), free_ports(2), "--trusted-proxy=127.0.0.1")
         await cells.start()
-        places = [f"127.0.0.1:{port}" for port in ports]
-        yield cells, await stack.enter_async_context(before_cells("haproxy", directory, places))
+        places = [urlsplit(await server.ready()).netloc for server in cells.servers]
+        yield cells, await stack.enter_async_context(haproxy_of_cells(directory, places))
         await cells.close()
 
 
@@ -70,6 +71,7 @@ async def test_two_servers_with_one_database_lose_and_double_no_word(cluster: Cl
 
 async def test_two_processes_of_one_server_lose_and_double_no_word(tmp_path: Path) -> None:
     file = tmp_path / "transcripts.db"
+    stored = partial(stored_texts, file)
     chance, report = random.Random(SEED), Report()
     [port] = free_ports(1)
     async with AsyncExitStack() as stack:

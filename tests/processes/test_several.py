@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -22,11 +20,6 @@ from tests.support.stored import session_state, stored_texts, texts_in_file
 from tests.support.streaming import speaking
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
-
-
-def state_of(path: Path, session: str) -> SessionState:
-    with closing(sqlite3.connect(path)) as database:
-        return SessionState(database.execute("SELECT state FROM session WHERE id = ?", (session,)).fetchone()[0])
 
 
 async def test_one_port_answers_from_all_processes_and_each_answers_for_all(tmp_path: Path) -> None:
@@ -65,9 +58,8 @@ async def test_one_port_answers_from_all_processes_and_each_answers_for_all(tmp_
 async def test_a_session_goes_on_in_another_process_when_its_own_is_killed(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    cluster: Cluster | None = None if kind == "sqlite" else request.getfixturevalue("cluster")
-    file = tmp_path / "transcripts.db"
-    store = file if cluster is None else cluster.empty_database()
+    database = tmp_path / "transcripts.db" if kind == "sqlite" else request.getfixturevalue("cluster")
+    store = database.empty_database() if isinstance(database, Cluster) else database
     async with serving("--processes=2", f"--store={store}") as server:
         url = await server.ready()
         unbroken = finals_of(await captioned(url))
@@ -83,10 +75,8 @@ async def test_a_session_goes_on_in_another_process_when_its_own_is_killed(
         assert_same_utterances(finals, unbroken)
         assert end == End(len(TALK) // 32, len(unbroken), "stop")
         session = events[0].session
-        texts = texts_in_file(file, session) if cluster is None else stored_texts(cluster, session)
-        assert texts == [(final.utterance, final.text) for final in finals]
-        state = state_of(file, session) if cluster is None else session_state(cluster, session)
-        assert state is SessionState.ENDED
+        assert stored_texts(database, session) == [(final.utterance, final.text) for final in finals]
+        assert session_state(database, session) is SessionState.ENDED
         await eventually(lambda: server.output.count("]: ready") == 4, 60)
         server.send(signal.SIGTERM)
         assert await server.exited(within_s=5) == 0

@@ -174,8 +174,7 @@ class Cells:
         """Refuse connections to the database, or hold them without a word."""
         relay = chance.choice(self._relays)
         if chance.random() < 0.5:
-            relay.up = False
-            relay.break_all()
+            relay.cut()
             await asyncio.sleep(HELD_S)
             relay.up = True
         else:

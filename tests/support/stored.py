@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from livecaption.events import Final
 from livecaption.recognition import SessionId
@@ -59,25 +60,23 @@ def bytes_of(directory: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file())
 
 
-def stored_texts(cluster: Cluster, session: str) -> list[tuple[int, str]]:
-    """Return the numbers and texts of the finals that a database has of a session."""
-    return cluster.execute(
+def stored_texts(store: Cluster | Path, session: str) -> list[tuple[int, str]]:
+    """Return the numbers and texts of the finals that a database, or a file of SQLite, has of a session."""
+    return _rows(
+        store,
         "SELECT utterance, final.text FROM final JOIN session ON session.number = final.session "
-        f"WHERE session.id = '{session}' ORDER BY utterance"
+        f"WHERE session.id = '{session}' ORDER BY utterance",
     )
 
 
-def texts_in_file(path: Path, session: str) -> list[tuple[int, str]]:
-    """Return the same of a file, also while a server has it."""
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        return database.execute(
-            "SELECT utterance, text FROM final JOIN session ON session.number = final.session WHERE id = ? "
-            "ORDER BY utterance",
-            (session,),
-        ).fetchall()
-
-
-def session_state(cluster: Cluster, session: str) -> SessionState | None:
-    """Return the state that a database has of a session; None: it does not have the session."""
-    found = cluster.execute(f"SELECT state FROM session WHERE id = '{session}'")
+def session_state(store: Cluster | Path, session: str) -> SessionState | None:
+    """Return the state that a database, or a file of SQLite, has of a session; None: it does not have the session."""
+    found = _rows(store, f"SELECT state FROM session WHERE id = '{session}'")
     return SessionState(found[0][0]) if found else None
+
+
+def _rows(store: Cluster | Path, statement: str) -> list[tuple[Any, ...]]:
+    if isinstance(store, Cluster):
+        return store.execute(statement)
+    with contextlib.closing(sqlite3.connect(store)) as database:
+        return database.execute(statement).fetchall()
