@@ -32,13 +32,13 @@ class Lines:
 
     Attributes:
         line_length: columns of a line. A new value counts from the next utterance of each channel on.
+        session: the part whose texts come now; empty: none has begun.
     """
 
     def __init__(self, line_length: int) -> None:
         self.line_length = line_length
         self._started_at_ms: dict[str, int] = {}  # of the parts of the room
         self.session = ""
-        """The part whose texts come now; empty: none has begun."""
         self._names: dict[int, str] = {}  # of the speakers of the part
         self._channels: dict[int | None, _ChannelLines] = {}
 

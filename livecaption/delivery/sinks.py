@@ -230,7 +230,6 @@ class Sinks:
         shared: whether other processes of the server have the same sinks of rooms.
 
     Attributes:
-        shared: the same.
         report: awaited with the room, the name of the sink and the number of each text before it is sent.
     """
 
@@ -239,7 +238,7 @@ class Sinks:
     ) -> None:
         self._rooms = rooms
         self._configured = configured
-        self.shared = shared
+        self._shared = shared
         self.report: Callable[[str, str, int], Awaitable[None]] = _to_nobody
         self._sinks: dict[tuple[Key, str], Sink] = {}  # by the source, and the name
         self._session: ClientSession | None = None
@@ -252,7 +251,7 @@ class Sinks:
 
     def room(self, name: str) -> RoomSource:
         """Return a room as the source of a sink."""
-        return RoomSource(name, self._rooms, self.shared)
+        return RoomSource(name, self._rooms, self._shared)
 
     @property
     def of_all_processes(self) -> list[tuple[str, str, Destination, int]]:

@@ -95,7 +95,6 @@ class SessionSource:
 
     session: LiveSession
     rooms: Rooms
-    is_shared: bool = False
 
     @property
     def key(self) -> Key:
@@ -111,6 +110,11 @@ class SessionSource:
     def is_over(self) -> bool:
         """See `Source`."""
         return self.session.hub.closed or self.rooms.closed
+
+    @property
+    def is_shared(self) -> bool:
+        """See `Source`. Each session lives in one process, and its sinks do too."""
+        return False
 
     async def open(self) -> Room | None:
         """See `Source`."""
