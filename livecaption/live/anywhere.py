@@ -57,8 +57,9 @@ class Anywhere:
         Raises:
             StoreFailed: it is not here, and the store cannot be read.
         """
-        if self._store is None or self._broadcast is None or self._sessions.known(session_id) is not None:
-            return self._sessions.known(session_id)
+        here = self._sessions.known(session_id)
+        if here is not None or self._store is None or self._broadcast is None:
+            return here
         async with self._locks.setdefault(session_id, asyncio.Lock()):
             if (following := self._followed.get(session_id)) is not None:
                 following.session.hub.n_reads += 1

@@ -24,20 +24,21 @@ class Publications:
     def __init__(self, sessions: SessionRegistry, broadcast: Broadcast) -> None:
         self._sessions = sessions
         self._broadcast = broadcast
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._owed: set[str] = set()  # the sessions whose whole state is asked for
+        # By the session, not by its id. One that has left and come back is another, and its former task may still run.
+        self._tasks: dict[LiveSession, asyncio.Task[None]] = {}
+        self._owed: set[LiveSession] = set()  # those whose whole state is asked for
 
     def answer(self, session_id: str) -> None:
         """Publish the whole state of a session if it is here, and what follows as long as anybody follows it."""
         session = self._sessions.known(session_id)
         if session is None or not session.options.keep:  # others could not read its finals
             return
-        self._owed.add(session_id)
-        if session_id in self._tasks:
+        self._owed.add(session)
+        if session in self._tasks:
             session.hub.news.notify()
             return
-        task = self._tasks[session_id] = asyncio.create_task(self._publish(session))
-        task.add_done_callback(lambda _: self._tasks.pop(session_id))
+        task = self._tasks[session] = asyncio.create_task(self._publish(session))
+        task.add_done_callback(lambda _: self._tasks.pop(session))
 
     async def close(self) -> None:
         """Publish nothing more."""
@@ -54,16 +55,16 @@ class Publications:
         def take() -> str:
             nonlocal seq, look
             former, look = look, _look(hub)
-            text, seq = bulletin(hub, seq, with_state=topic in self._owed or look != former)
-            self._owed.discard(topic)
+            text, seq = bulletin(hub, seq, with_state=session in self._owed or look != former)
+            self._owed.discard(session)
             return text
 
         while True:
             await self._broadcast.publish(topic, take)
-            is_new = hub.last_seq != seq or _look(hub) != look or topic in self._owed
+            is_new = hub.last_seq != seq or _look(hub) != look or session in self._owed
             if hub.closed and not is_new:
                 return
-            if not self._broadcast.is_followed(topic) and topic not in self._owed:
+            if not self._broadcast.is_followed(topic) and session not in self._owed:
                 return
             if not is_new:
                 await hub.news.wait(HEARTBEAT_S)

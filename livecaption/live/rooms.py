@@ -342,7 +342,6 @@ class Rooms:
             room.begin_event()
         self._keep(room)
         self._write(room)
-        self.changed(room.about.name)
         return room.about.event
 
     def _keep(self, room: Room) -> None:
@@ -376,8 +375,11 @@ class Rooms:
 
     def _write(self, room: Room) -> None:
         """Store a room. Other processes read it again once it is stored: before that they would find the former one."""
-        if self._store is not None:
-            self._store.put_room(room.about, partial(self.changed, room.about.name))
+        tell = partial(self.changed, room.about.name)
+        if self._store is None:
+            tell()
+        else:
+            self._store.put_room(room.about, tell)
 
     def _reopen_in_store(self, session: LiveSession) -> None:
         """Note that its publisher is here, so that its end is no interruption by a crash."""

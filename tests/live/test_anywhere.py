@@ -17,7 +17,7 @@ from tests.live.test_connection import resume
 from tests.live.test_takeover import begin, interrupted_by
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
-from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_until
+from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 Serve = Callable[..., Awaitable[Client]]
 
@@ -341,10 +341,34 @@ async def test_a_session_is_published_only_while_somebody_reads_it_elsewhere(
     published = one.app[SERVICES].anywhere._publications._tasks
     assert published == {}
     await read(other, ready["session"], until="snapshot")
-    assert published.keys() == {ready["session"]}
+    assert [session.id for session in published] == [ready["session"]]
     await eventually(lambda: other.app[SERVICES].anywhere.known(ready["session"]) is None)
     await stop(socket)
     await eventually(lambda: published == {})
+
+
+async def test_a_session_that_has_come_back_is_published_although_its_former_publication_still_waits(
+    serve: Serve,
+) -> None:
+    one, other, third = await serve(), await serve(), await serve()
+    socket, ready, caption = await begin(one)
+    reader = await third.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    await read_until(reader, "snapshot")
+    publications = one.app[SERVICES].anywhere._publications
+    [former] = publications._tasks
+    publications._tasks[former].cancel()
+    await asyncio.wait([publications._tasks[former]])
+    waits = publications._tasks[former] = asyncio.ensure_future(asyncio.Event().wait())  # for a slow database
+    again = await resume(other, ready, caption["seq"])
+    await read_event(again)
+    await read_to_the_close(socket)
+    back = await resume(one, ready, caption["seq"])
+    await read_event(back)
+    spoken = await say(back)
+    assert (await read_until(reader, "final"))["utterance"] == spoken["utterance"]
+    waits.cancel()
+    for each in (reader, again, back):
+        await each.close()
 
 
 async def test_an_unknown_session_is_found_at_no_server(serve: Serve) -> None:
