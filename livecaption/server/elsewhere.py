@@ -123,11 +123,13 @@ async def _given(request: web.Request, question: str, about: str = "") -> bool:
     siblings = request.app[SERVICES].siblings
     if siblings is None:
         return False
-    number = await siblings.first_that(question, about, given_by(request, siblings.numbers))
-    if number is None or not await siblings.handover.give(request, number):
-        return False
-    request["handed over"] = True
-    return True
+    apart_from = given_by(request, siblings.numbers)
+    while (number := await siblings.first_that(question, about, apart_from)) is not None:
+        if await siblings.handover.give(request, number):
+            request["handed over"] = True
+            return True
+        apart_from.add(number)
+    return False
 
 
 def _has(app: web.Application, name: str) -> bool:

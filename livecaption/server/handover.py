@@ -11,6 +11,7 @@ import array
 import asyncio
 import json
 import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ HANDED = "X-Livecaption-Handed-Over"
 """The header of a request that came from other processes: their numbers. It is not handed over to them again."""
 MAX_HEAD_BYTES = 180_000
 """The largest request that is handed over, in one message of the socket. Bodies of these paths are at most 64 KB."""
+FULL_S = 2.0
+"""Time in s for which a full socket of another process is waited for. Linux lets 10 connections wait there. Longer: a
+client waits for a process that hangs. Shorter: of many that come at once some are refused, though there is room."""
 RELAYED = "relayed"
 """The name under which a transport has what is relayed about its client. That comes with the descriptor, and not in a
 header, which a client could set."""
@@ -83,7 +87,7 @@ class Handover:
         as_it_came = _head(request, handed_by, len(body)) + body
         if transport.get_extra_info("ssl_object") is None:
             connection, relayed = (transport.get_extra_info(name) for name in ("socket", RELAYED))
-            if not self._send(number, relayed, as_it_came, connection.fileno()):
+            if not await self._send(number, relayed, as_it_came, connection):
                 return False
             # This closes the descriptor of this process, and not the connection, which the other one has.
             transport.abort()
@@ -94,23 +98,31 @@ class Handover:
         except OSError:
             return False
         with theirs:
-            is_taken = self._send(number, relayed, as_it_came, theirs.fileno())
+            is_taken = await self._send(number, relayed, as_it_came, theirs)
         if is_taken:
             self._relays.begin(request.protocol, ours)
         else:
             ours.close()
         return is_taken
 
-    def _send(self, number: int, relayed: dict[str, Any] | None, request: bytes, descriptor: int) -> bool:
+    async def _send(
+        self, number: int, relayed: dict[str, Any] | None, request: bytes, connection: socket.socket | TransportSocket
+    ) -> bool:
         message = json.dumps(relayed).encode() + b"\n" + request
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            # Meanwhile the client may leave, and another connection may get the number of its descriptor.
+            with connection.dup() as kept, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)
-                sender.sendmsg([message], [rights], 0, str(self._path(number)))
+                sender.connect(str(self._path(number)))
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [kept.fileno()]))
+                async with asyncio.timeout(FULL_S):
+                    while True:
+                        with suppress(BlockingIOError):
+                            sender.sendmsg([message], [rights])
+                            return True
+                        await _writable(sender)
         except OSError:
             return False
-        return True
 
     def _receive(self, bound: socket.socket) -> None:
         try:
@@ -135,6 +147,15 @@ class Handover:
         return self._directory / f"{number}.connections"
 
 
+async def _writable(sender: socket.socket) -> None:
+    loop, is_writable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_writer(sender, is_writable.set)
+    try:
+        await is_writable.wait()
+    finally:
+        loop.remove_writer(sender)
+
+
 def given_by(request: web.Request, numbers: Iterable[int]) -> set[int]:
     """Return which of these processes have handed a request over. A client that makes some up reaches fewer."""
     named = request.headers.get(HANDED, "").split(",")
@@ -155,5 +176,5 @@ def _head(request: web.Request, handed_by: Iterable[int], n_bytes: int) -> bytes
         *([(hdrs.CONTENT_LENGTH.encode(), str(n_bytes).encode())] if n_bytes else []),
     ]
     version = f"HTTP/{request.version.major}.{request.version.minor}"
-    line = f"{request.method} {request.message.path} {version}\r\n".encode("utf-8", "surrogateescape")
+    line = f"{request.method} {request.raw_path} {version}\r\n".encode("utf-8", "surrogateescape")
     return line + b"".join(name + b": " + value + b"\r\n" for name, value in headers) + b"\r\n"
