@@ -16,7 +16,7 @@ from livecaption.recognition import SessionId, logged_id
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.processes import ServerProcess, serving
-from tests.support.proxies import ROOT_NAME, haproxy_of_cells, nginx_of_cells, require
+from tests.support.proxies import ROOT_NAME, before_cells, unchecked
 from tests.support.restarts import SETTINGS, assert_same_utterances, captioned, finals_of, paced
 from tests.support.stored import stored_texts
 
@@ -40,7 +40,6 @@ async def cells(
 
     `stores`: the address of the database, or one for each of the servers. `own`: a flag for each of them.
     """
-    require(proxy)
     common = ("--trusted-proxy", "127.0.0.1", "--allowed-host", ROOT_NAME)
     async with AsyncExitStack() as stack:
         servers = [
@@ -48,14 +47,7 @@ async def cells(
             for number, store in enumerate([stores, stores] if isinstance(stores, str) else stores)
         ]
         places = [urlsplit(await server.ready()).netloc for server in servers]
-        before = haproxy_of_cells if proxy == "haproxy" else nginx_of_cells
-        yield await stack.enter_async_context(before(directory, places)), servers
-
-
-def unchecked() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+        yield await stack.enter_async_context(before_cells(proxy, directory, places)), servers
 
 
 async def test_nobody_is_refused_while_a_server_has_room(proxy: str, cluster: Cluster, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.cycles import Cells, Processes, run_cycle
 from tests.support.postgresql import Cluster
-from tests.support.proxies import free_ports, haproxy_of_cells, require
+from tests.support.proxies import before_cells, free_ports, unchecked
 from tests.support.stored import stored_texts
 
 N_CYCLES = int(os.environ.get("LIVECAPTION_TEST_CYCLES", "2"))
@@ -52,12 +52,11 @@ class Report:
 @asynccontextmanager
 async def two_cells(cluster: Cluster, directory: Path) -> AsyncIterator[tuple[Cells, str]]:
     """Run two servers with one database behind HAProxy. Yield them and its address. Nothing may be left of them."""
-    require("haproxy")
     async with AsyncExitStack() as stack:
         cells = Cells(stack, cluster.empty_database(), free_ports(2), "--trusted-proxy=127.0.0.1")
         await cells.start()
         places = [urlsplit(await server.ready()).netloc for server in cells.servers]
-        yield cells, await stack.enter_async_context(haproxy_of_cells(directory, places))
+        yield cells, await stack.enter_async_context(before_cells("haproxy", directory, places))
         await cells.close()
 
 
@@ -78,8 +77,6 @@ async def test_two_processes_of_one_server_lose_and_double_no_word(tmp_path: Pat
         processes = Processes(stack, str(file), port, 2)
         await processes.start()
         for _ in range(N_CYCLES):
-            report.add(
-                *await run_cycle(processes, f"http://127.0.0.1:{port}/", None, partial(texts_in_file, file), chance)
-            )
+            report.add(*await run_cycle(processes, f"http://127.0.0.1:{port}/", None, stored, chance))
             print(report)
         await processes.close()

@@ -16,7 +16,7 @@ from tests.support.postgresql import Cluster
 from tests.support.processes import assert_clean_end, serving
 from tests.support.restarts import SETTINGS, TALK, assert_same_utterances, captioned, finals_of, paced
 from tests.support.siblings import get, pids, process_of_stream, stats, texts_read
-from tests.support.stored import session_state, stored_texts, texts_in_file
+from tests.support.stored import session_state, stored_texts
 from tests.support.streaming import speaking
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]

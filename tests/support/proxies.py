@@ -96,39 +96,6 @@ async def haproxy(directory: Path, configuration: str, ports: Sequence[int]) -> 
 
 
 @asynccontextmanager
-async def haproxy_of_cells(directory: Path, places: Sequence[str]) -> AsyncIterator[str]:
-    """Run HAProxy before two servers, which listen at these places. Yield its address."""
-    port, of_redirects = free_ports(2)
-    changes = {
-        "bind :80": f"bind 127.0.0.1:{of_redirects}",
-        ":443 ssl crt /etc/haproxy/certs/captions.example.org.pem": (
-            f"127.0.0.1:{port} ssl crt {certificate_for(directory)}"
-        ),
-        "10.0.0.11:8000": places[0],
-        "10.0.0.12:8000": places[1],
-    }
-    async with haproxy(directory, example("haproxy-cells.cfg", changes), [port]):
-        yield f"https://127.0.0.1:{port}/"
-
-
-@asynccontextmanager
-async def nginx_of_cells(directory: Path, places: Sequence[str]) -> AsyncIterator[str]:
-    """Run nginx before two servers, which listen at these places. Yield its address."""
-    port, of_redirects = free_ports(2)
-    pem = certificate_for(directory)
-    changes = {
-        **{f"    listen [::]:{end};\n": "" for end in ("80", "443 ssl")},
-        "listen 80": f"listen 127.0.0.1:{of_redirects}",
-        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-        **{f"/etc/ssl/{ROOT_NAME}/{file}.pem": str(pem) for file in ("fullchain", "privkey")},
-        "10.0.0.11:8000": places[0],
-        "10.0.0.12:8000": places[1],
-    }
-    async with nginx(directory, example("nginx-cells.conf", changes), [port]):
-        yield f"https://127.0.0.1:{port}/"
-
-
-@asynccontextmanager
 async def caddy(directory: Path, sites: str, ports: Sequence[int]) -> AsyncIterator[None]:
     """Run Caddy, which must neither get certificates nor listen for commands."""
     configuration = directory / "Caddyfile"
