@@ -201,6 +201,13 @@ class EventLog:
         self._keep(message)
         return message
 
+    def begin_epoch(self, epoch: str) -> None:
+        """Give readers cursors of this epoch from now on."""
+        self.epoch = epoch
+        self._snapshot = None
+        for message in self._messages:
+            message.epoch = epoch
+
     def skip_to(self, seq: int) -> None:
         """Note that no reader gets the events up to this number that were not adopted."""
         self.last_seq = max(self.last_seq, seq)

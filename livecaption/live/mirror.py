@@ -137,7 +137,11 @@ class Mirror(Published):
         if bulletin.state is not None:
             log.adopt_state(bulletin.state)
         self.away_since_ms, self._open_since_ms = head.away_since_ms, head.open_since_ms
-        self.is_lacking = not head.forgotten and log.n_captions != head.n_captions
+        is_lacking = not head.forgotten and log.n_captions != head.n_captions
+        if is_lacking and not self.is_lacking:
+            # With cursors of the session, readers would go on elsewhere behind captions that are lacking here.
+            log.begin_epoch(epoch_of(f"{log.epoch} lacks captions", log.generation))
+        self.is_lacking = is_lacking
 
     # What readers ask
 

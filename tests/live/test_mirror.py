@@ -1,6 +1,7 @@
 """A reader at a mirror ends with the transcript of one at the session's own server, whichever bulletins are lost."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -56,12 +57,20 @@ class Owner:
         )
         return RunningSession(record, self.hub.generation, True, None, None, tuple(self.stored))
 
-    def mend(self, mirror: Mirror, *, answers: bool = True, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Mend a mirror. `meanwhile` happens while the store is read."""
+    def mend(
+        self,
+        mirror: Mirror,
+        *,
+        answers: bool = True,
+        n_behind: int = 0,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Mend a mirror from a store without the newest captions. `meanwhile` happens while the store is read."""
         mirror.begin_mending()
         if answers:
             mirror.receive(self.tell(with_state=True))
         answer, running = mirror.answer, self.running
+        running = replace(running, events=running.events[: len(running.events) - n_behind])
         meanwhile()
         mirror.mend(log_of("s", running, answer), answer)
 
@@ -77,16 +86,22 @@ def events_of(read: tuple[list[Message], int]) -> list[Event]:
 
 
 class Reader:
-    """A reader with its transcript."""
+    """A reader with its transcript, at one server or another."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: Mirror | Hub) -> None:
         self.seq: int | None = None
+        self.cursor = ""
+        self.at = at
         self.texts: dict[int, str] = {}
         self.has_ended = False
 
-    def read(self, source: Mirror | Hub) -> None:
-        messages, self.seq = source.read(self.seq)
-        for event in (message.event for message in messages):
+    def move(self, to: Mirror | Hub) -> None:
+        self.at, self.seq = to, to.seq_of(self.cursor)
+
+    def read(self) -> None:
+        messages, self.seq = self.at.read(self.seq)
+        for message in messages:
+            event, self.cursor = message.event, f"{message.epoch}-{message.seq}"
             if isinstance(event, Snapshot):
                 self.texts = {each.utterance: each.text for each in event.finals}
             elif isinstance(event, Final):
@@ -131,19 +146,20 @@ def test_a_mirror_that_has_lost_a_bulletin_takes_nothing_more_until_it_is_mended
 
 
 def test_readers_get_the_end_once_the_store_has_all_captions() -> None:
-    owner, reader = Owner(), Reader()
+    owner = Owner()
     mirror = mirrored(owner)
+    reader = Reader(mirror)
     owner.publish(final(0), final(1), END)
     owner.tell()  # the finals have gone to others already
     behind = [owner.stored.pop()]
     owner.mend(mirror)
-    reader.read(mirror)
+    reader.read()
     assert (reader.texts, reader.has_ended, mirror.ended, mirror.is_lacking) == ({0: "utterance 0"}, False, False, True)
-    reader.read(mirror)
+    reader.read()
     owner.stored += behind
     owner.mend(mirror)
-    reader.read(mirror)
-    reader.read(mirror)
+    reader.read()
+    reader.read()
     assert (reader.texts, reader.has_ended, mirror.is_lacking) == ({0: "utterance 0", 1: "utterance 1"}, True, False)
 
 
@@ -200,8 +216,8 @@ def test_readers_go_on_at_the_next_server_with_a_snapshot() -> None:
     first = Owner()
     first.publish(final(0), partial(1))
     mirror = mirrored(first)
-    reader = Reader()
-    reader.read(mirror)
+    reader = Reader(mirror)
+    reader.read()
     second = Owner(1, tuple(first.stored))
     second.publish(final(1))
     mirror.receive(second.tell())
@@ -209,7 +225,7 @@ def test_readers_go_on_at_the_next_server_with_a_snapshot() -> None:
     second.mend(mirror)
     first.publish(final(7))
     mirror.receive(first.tell())  # what the former server sends late counts no more
-    reader.read(mirror)
+    reader.read()
     assert (reader.texts, reader.seq) == ({0: "utterance 0", 1: "utterance 1"}, SEQS_PER_GENERATION + 1)
 
 
@@ -234,6 +250,26 @@ def test_a_mirror_lacks_finals_as_long_as_the_store_is_behind() -> None:
     owner.stored.append(late)
     owner.mend(mirror)
     assert (mirror.is_lacking, mirror.finals) == (False, [final(0)])
+
+
+def test_a_reader_of_a_mirror_that_lacks_finals_gets_them_at_any_server() -> None:
+    owner = Owner()
+    owner.publish(final(0))
+    owner.tell()
+    late = owner.stored.pop()
+    mirror = mirrored(owner)
+    to_home, to_mirror = Reader(mirror), Reader(mirror)
+    for reader in (to_home, to_mirror):
+        reader.read()
+        assert reader.texts == {}
+    owner.stored.append(late)
+    owner.publish(final(1))
+    mirror.receive(owner.tell())
+    owner.mend(mirror)
+    for reader, server in ((to_home, owner.hub), (to_mirror, mirror)):
+        reader.move(server)
+        reader.read()
+        assert reader.texts == {0: "utterance 0", 1: "utterance 1"}
 
 
 def test_the_translation_of_a_final_that_is_missing_is_not_shown() -> None:
@@ -266,9 +302,12 @@ async def test_readers_of_a_session_that_comes_here_go_on_with_its_hub() -> None
 
 
 @given(st.data())
-def test_the_transcript_is_the_same_though_any_bulletins_are_lost_doubled_or_out_of_order(data: st.DataObject) -> None:
-    owner, mirror, reader = Owner(), Mirror(), Reader()
-    owner.mend(mirror)
+def test_the_transcript_is_the_same_though_bulletins_are_lost_or_late_and_the_store_is_behind_and_readers_move(
+    data: st.DataObject,
+) -> None:
+    owner = Owner()
+    mirror = mirrored(owner)
+    reader = Reader(mirror)
     in_flight: list[Bulletin] = []
     for n in range(data.draw(st.integers(1, 12), "utterances")):
         for event in (SpeechStart(n, n * 1000), partial(n), Ack(n), final(n), Translation(n, "fr", f"énoncé {n}")):
@@ -277,18 +316,21 @@ def test_the_transcript_is_the_same_though_any_bulletins_are_lost_doubled_or_out
                 in_flight += [owner.tell()] * data.draw(st.integers(0, 2), "copies")
             if in_flight and data.draw(st.booleans(), "delivered"):
                 mirror.receive(in_flight.pop(data.draw(st.integers(0, len(in_flight) - 1), "which")))
-            if mirror.is_torn and data.draw(st.booleans(), "mended"):
-                owner.mend(mirror, answers=data.draw(st.booleans(), "answered"))
+            if (mirror.is_torn or mirror.is_lacking) and data.draw(st.booleans(), "mended"):
+                answers, n_behind = data.draw(st.booleans(), "answered"), data.draw(st.integers(0, 2), "behind")
+                owner.mend(mirror, answers=answers, n_behind=min(n_behind, len(owner.stored)))
             if data.draw(st.booleans(), "read"):
-                reader.read(mirror)
+                reader.read()
+            if data.draw(st.booleans(), "moved"):
+                reader.move(data.draw(st.sampled_from([mirror, owner.hub]), "to"))
     owner.publish(END)
     for late in [*in_flight, owner.tell(), owner.tell()]:
         mirror.receive(late)
     while mirror.is_torn or mirror.is_lacking or not mirror.ended:
         owner.mend(mirror)
-    at_home = Reader()
+    at_home = Reader(owner.hub)
     for _ in range(2):  # the snapshot comes before the end
-        reader.read(mirror)
-        at_home.read(owner.hub)
+        reader.read()
+        at_home.read()
     assert (reader.texts, reader.has_ended) == (at_home.texts, True)
     assert mirror.finals == owner.hub.finals
