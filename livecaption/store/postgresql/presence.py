@@ -6,6 +6,7 @@ the server ends: at once with its process, and within seconds with its machine (
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,6 +35,9 @@ BEAT_TIMEOUT_S = 1.5
 RECONNECT_TIMEOUT_S = 3.0
 """Time-outs in s of a look, and of one over a new connection, so that a cut is noticed within 7 s. Longer: later.
 Shorter: a slow network seems to be cut."""
+NOTIFY = "SELECT pg_notify($1, $2)"
+Read = Callable[[Callable[[Any], Awaitable[Any]]], Awaitable[Any]]
+"""Asks a question on a connection that reads; see `Readable`."""
 
 
 class Presence:
@@ -91,20 +95,20 @@ class Presence:
         await asyncio.wait({self._beat})
         self._connection.terminate()
 
-    async def ask_for(self, session_id: str, owner: UUID, connection: Any) -> None:
+    async def ask_for(self, session_id: str, owner: UUID, read: Read) -> None:
         """Ask a server to give up a session, and wait until it has, for at most `asking.ASK_S`, unless it is dead."""
-        await self._ask(session_id, Wanted(session_id, self.id), owner, connection)
+        await self._ask(session_id, Wanted(session_id, self.id), owner, read)
 
-    async def ask_for_room(self, wish: RoomWish, owner: UUID, connection: Any) -> Outcome:
+    async def ask_for_room(self, wish: RoomWish, owner: UUID, read: Read) -> Outcome:
         """Ask a server to give up a room, and wait for its answer, for at most `asking.ASK_S`, unless it is dead."""
-        return await self._ask(f"room {wish.room}", WantedRoom(wish, self.id), owner, connection)
+        return await self._ask(f"room {wish.room}", WantedRoom(wish, self.id), owner, read)
 
-    async def _ask(self, about: str, message: Message, owner: UUID, connection: Any) -> Outcome:
-        if await ownership.is_dead(connection, owner):
+    async def _ask(self, about: str, message: Message, owner: UUID, read: Read) -> Outcome:
+        if await read(partial(ownership.is_dead, server=owner)):
             return Outcome.DEAD
         with self._answers.expected(about) as answer:
-            await connection.execute("SELECT pg_notify($1, $2)", channel(owner), encode(message))
-            return await answer()
+            await read(lambda connection: connection.execute(NOTIFY, channel(owner), encode(message)))
+            return await answer()  # without a connection: a server that hangs may have hundreds of sessions
 
     async def _connected(self) -> Any:
         connection = await connect(self._url)

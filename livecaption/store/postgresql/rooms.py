@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from livecaption.store import room_claims, rows
-from livecaption.store.postgresql.presence import Presence
+from livecaption.store.postgresql.presence import Presence, Read
 from livecaption.store.postgresql.statements import NOW_MS
 from livecaption.store.room_claims import Holder, Outcome, parts_to_end
 from livecaption.store.rows import RoomRecord
@@ -25,7 +25,7 @@ async def take(
     wish: RoomWish,
     presence: Presence,
     do: Callable[[Callable[[Any], Awaitable[Found]]], Awaitable[Found]],
-    read: Callable[[Callable[[Any], Awaitable[Outcome]]], Awaitable[Outcome]],
+    read: Read,
 ) -> RoomRecord:
     """Take a room for this server; see `Store.take_room`. `do` writes in a transaction, and `read` reads."""
 
@@ -33,7 +33,7 @@ async def take(
         return do(partial(claim, room=room, wish=wish, server=presence.id, former=former))
 
     def ask(owner: UUID) -> Awaitable[Outcome]:
-        return read(partial(presence.ask_for_room, wish, owner))
+        return presence.ask_for_room(wish, owner, read)
 
     return await room_claims.take(claim_it, ask)
 
