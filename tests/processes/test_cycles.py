@@ -4,6 +4,7 @@ LIVECAPTION_TEST_CYCLES is the number of failures of each service, and LIVECAPTI
 take an hour and a half.
 """
 
+import asyncio
 import os
 import random
 from collections import defaultdict
@@ -16,7 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.cycles import Cells, Processes, run_cycle
+from tests.support.cycles import EARLY, Cells, Processes, Talk, run_cycle
+from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.proxies import before_cells, free_ports, unchecked
 from tests.support.stored import stored_texts
@@ -66,6 +68,25 @@ async def test_two_servers_with_one_database_lose_and_double_no_word(cluster: Cl
         for _ in range(N_CYCLES):
             report.add(*await run_cycle(cells, url, unchecked(), partial(stored_texts, cluster), chance))
             print(report)
+
+
+async def test_a_rolling_restart_under_24_streams_costs_no_word_and_ends_no_session(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with two_cells(cluster, tmp_path) as (cells, url):
+        talks = [Talk(url, unchecked(), 1) for _ in range(24)]
+        running = [asyncio.ensure_future(talk.run()) for talk in talks]
+        await eventually(lambda: all(talk.events for talk in talks), 60)
+        await cells.restart_all()
+        await asyncio.gather(*running)
+        for talk in talks:
+            talk.check(may_be_early=any(EARLY in server.output for server in cells.all))
+            assert stored_texts(cluster, talk.session) == talk.texts
+        away_s = [
+            back_s - lost_s for talk in talks for lost_s, back_s in zip(talk.lost_s, talk.reconnected_s, strict=True)
+        ]
+        assert len(away_s) >= len(talks)
+        print(f"of {len(away_s)} publishers 95 % were back within {quantiles(away_s, n=20)[-1]:.2f} s")
 
 
 async def test_two_processes_of_one_server_lose_and_double_no_word(tmp_path: Path) -> None:

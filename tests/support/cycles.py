@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from livecaption.client import Reconnected, StreamEvent, transcribe
+from livecaption.client import Reconnected, Reconnecting, StreamEvent, transcribe
 from livecaption.events import End, Final, Gap, Ready, SpeechStart
 from tests.support.eventually import eventually
 from tests.support.processes import ServerProcess, assert_clean_end, serving
@@ -25,6 +25,8 @@ N_READERS = 20
 TALK_S = len(TALK) / 32_000 / SPEED
 HELD_S = 10.0
 """Time for which a server hangs, or is cut off from the database."""
+LOOK_S = 2.0
+"""Time after which HAProxy has seen that a server is back. It looks each second."""
 WITHIN_S = 90.0
 NO_DATABASE = "no database"
 EARLY = "captions are sent before they are stored"
@@ -41,6 +43,7 @@ class Talk:
     trusted: ssl.SSLContext | None
     n_readers: int
     events: list[StreamEvent] = field(default_factory=list)
+    lost_s: list[float] = field(default_factory=list)
     reconnected_s: list[float] = field(default_factory=list)
     readers: list[Reader] = field(default_factory=list)
 
@@ -71,7 +74,9 @@ class Talk:
 
     def _receive(self, event: StreamEvent) -> None:
         self.events.append(event)
-        if isinstance(event, Reconnected):
+        if isinstance(event, Reconnecting):
+            self.lost_s.append(time.monotonic())
+        elif isinstance(event, Reconnected):
             self.reconnected_s.append(time.monotonic())
 
     def check(self, *, may_be_early: bool) -> None:
@@ -155,6 +160,12 @@ class Cells:
 
     async def _stop(self, chance: random.Random) -> None:
         await self._replace(chance.randrange(len(self.servers)), signal.SIGTERM, 0)
+
+    async def restart_all(self) -> None:
+        """Stop each in order and start it again, one after the other, as an operator does."""
+        for at in range(len(self.servers)):
+            await self._replace(at, signal.SIGTERM, 0)
+            await asyncio.sleep(LOOK_S)
 
     async def _replace(self, at: int, number: signal.Signals, exit_code: int) -> None:
         server = self.servers[at]
