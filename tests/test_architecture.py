@@ -26,8 +26,8 @@ LAYERS = [
     {"audio"},
     {"speech", "captions"},
     {"scheduling"},
-    {"pipeline", "store"},
     {"ipc"},
+    {"pipeline", "store"},
     {"decoding"},
     {"workers", "engine"},
     {"settings", "keys"},
@@ -176,10 +176,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/store/postgresql/restoring.py": "tests/store/test_archive.py, for each implementation",
     "livecaption/store/broadcast.py": "types",
     "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
-    **{
-        f"livecaption/server/{name}.py": "tests/processes/test_several.py"
-        for name in ("child", "handover", "elsewhere")
-    },
+    **{f"livecaption/server/{name}.py": "tests/processes/test_several.py" for name in ("child", "elsewhere")},
     "livecaption/server/growing.py": "tests/server/test_transcripts.py",
     "livecaption/server/shared_sinks.py": "tests/processes/test_sinks.py",
     "livecaption/server/changes.py": "tests/server/test_transcripts.py, tests/live/test_anywhere.py",

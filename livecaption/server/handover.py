@@ -7,7 +7,6 @@ Nothing passes through this process from then on, unless the client uses TLS: th
 of sockets, and `relay` has the other one.
 """
 
-import array
 import asyncio
 import json
 import socket
@@ -19,6 +18,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from livecaption.ipc import datagrams
 from livecaption.server.config import Place
 from livecaption.server.relay import FAREWELL_S, Relays
 
@@ -27,8 +27,8 @@ HANDED = "X-Livecaption-Handed-Over"
 MAX_HEAD_BYTES = 180_000
 """The largest request that is handed over, in one message of the socket. Bodies of these paths are at most 64 KB."""
 FULL_S = 2.0
-"""Time in s for which a full socket of another process is waited for. Linux lets 10 connections wait there. Longer: a
-client waits for a process that hangs. Shorter: of many that come at once some are refused, though there is room."""
+"""Time in s for which a full socket of another process is waited for. Longer: a client waits for a process that hangs.
+Shorter: of many that come at once some are refused, though there is room."""
 RELAYED = "relayed"
 """The name under which a transport has what is relayed about its client. That comes with the descriptor, and not in a
 header, which a client could set."""
@@ -110,19 +110,10 @@ class Handover:
     ) -> bool:
         message = json.dumps(relayed).encode() + b"\n" + request
         try:
-            # Meanwhile the client may leave, and another connection may get the number of its descriptor.
-            with connection.dup() as kept, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.setblocking(False)
-                sender.connect(str(self._path(number)))
-                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [kept.fileno()]))
-                async with asyncio.timeout(FULL_S):
-                    while True:
-                        with suppress(BlockingIOError):
-                            sender.sendmsg([message], [rights])
-                            return True
-                        await _writable(sender)
+            await datagrams.send(self._path(number), message, FULL_S, [connection])
         except OSError:
             return False
+        return True
 
     def _receive(self, bound: socket.socket) -> None:
         try:
@@ -145,15 +136,6 @@ class Handover:
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number}.connections"
-
-
-async def _writable(sender: socket.socket) -> None:
-    loop, is_writable = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_writer(sender, is_writable.set)
-    try:
-        await is_writable.wait()
-    finally:
-        loop.remove_writer(sender)
 
 
 def given_by(request: web.Request, numbers: Iterable[int]) -> set[int]:

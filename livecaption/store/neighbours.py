@@ -3,8 +3,11 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from livecaption.ipc import datagrams
+from livecaption.store import asking
 from livecaption.store.asking import Answers
 from livecaption.store.room_claims import Outcome
 from livecaption.store.store import RoomWish
@@ -37,6 +40,7 @@ class Neighbours:
         self._asked = asked
         self._asked_for_room = asked_for_room
         self._answers = Answers()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """Listen.
@@ -65,23 +69,33 @@ class Neighbours:
 
     def note_released(self, session_id: str, asker: str) -> None:
         """Answer the process that has asked for it that it can have the session."""
-        self._send(asker, Outcome.RELEASED.value, session_id)
+        self._answer(asker, Outcome.RELEASED, session_id)
 
     def answer_for_room(self, name: str, asker: str, outcome: Outcome) -> None:
         """Answer the process that has asked for a room."""
-        self._send(asker, outcome.value, "room", name)
+        self._answer(asker, outcome, "room", name)
 
     async def _ask(self, about: str, owner: str, *words: str) -> Outcome:
         with self._answers.expected(about) as answer:
-            return await answer() if self._send(owner, *words) else Outcome.DEAD
+            try:
+                await self._send(owner, *words)
+            except TimeoutError:
+                return Outcome.SILENT
+            except OSError:
+                return Outcome.DEAD
+            return await answer()
 
-    def _send(self, owner: str, *words: str) -> bool:
-        """Send without waiting. Return False if the process is gone, or reads nothing."""
-        try:
-            self._socket.sendto(" ".join(words).encode(), str(self._directory / owner))
-        except OSError:
-            return False
-        return True
+    def _answer(self, asker: str, outcome: Outcome, *about: str) -> None:
+        task = asyncio.ensure_future(self._tell(asker, outcome.value, *about))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self, asker: str, *words: str) -> None:
+        with suppress(OSError):  # it does not wait any more
+            await self._send(asker, *words)
+
+    async def _send(self, to: str, *words: str) -> None:
+        await datagrams.send(self._directory / to, " ".join(words).encode(), asking.ASK_S)
 
     def _receive(self) -> None:
         try:

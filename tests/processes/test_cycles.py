@@ -23,7 +23,7 @@ from tests.support.postgresql import Cluster
 from tests.support.proxies import before_cells, free_ports, unchecked
 from tests.support.stored import stored_texts
 
-N_CYCLES = int(os.environ.get("LIVECAPTION_TEST_CYCLES", "2"))
+N_CYCLES = int(os.environ.get("LIVECAPTION_TEST_CYCLES", "1"))
 SEED = int(os.environ.get("LIVECAPTION_TEST_SEED", "1"))
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120 + 120 * N_CYCLES)]

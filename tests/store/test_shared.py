@@ -7,19 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from livecaption.errors import StoreUnusable
+from livecaption.errors import StoreUnusable, WrongState
 from livecaption.events import Final
 from livecaption.recognition import SessionId
 from livecaption.store import writer
 from livecaption.store.config import Sharing, StoreConfig
 from livecaption.store.keeper import Keeper
-from livecaption.store.rows import Resumption, SessionState
+from livecaption.store.rows import Resumption, RoomRecord, SessionState
 from livecaption.store.shared import SharedTranscripts
+from livecaption.store.store import RoomWish
+from tests.support.datagrams import fill
 from tests.support.stored import new_session
 from tests.support.stores import all_written, ignore
 
 ONE, TWO = SessionId("one"), SessionId("two")
 RESUMPTION = Resumption("{}", "hash", None)
+ROOM, WISH = RoomRecord("pycon", "PyCon", "secret", None, 5), RoomWish("pycon", window_ms=60_000)
 FINALS = [Final(n, f"text {n}", n * 1000, n * 1000 + 900, "en", 0.9, 500) for n in range(3)]
 
 
@@ -110,6 +113,18 @@ async def test_a_session_is_asked_for_and_comes_with_all_that_was_written(path: 
         assert given == [ONE]
         assert [final.text for final in taken.finals] == ["text 0", "text 1"]
         assert (taken.generation, taken.checkpoint_ms, taken.record.state) == (2, 1900, SessionState.INTERRUPTED)
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_a_process_that_is_asked_by_more_than_its_socket_holds_is_not_taken_for_dead(path: Path) -> None:
+    """It has a room in which somebody speaks whose session is not stored."""
+    async with sharing(path, "a", "b") as (a, b):
+        a.share_rooms(lambda _: False, lambda _: None)
+        assert await a.take_room(ROOM, WISH) == ROOM
+        asyncio.get_running_loop().remove_reader(a._neighbours._socket)
+        await fill(path.parent / "a", b"wanted one b")
+        with pytest.raises(WrongState, match="somebody else speaks"):
+            await b.take_room(ROOM, WISH)
 
 
 @pytest.mark.usefixtures("keeper")
