@@ -2,9 +2,11 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import m3u8
 import pytest
 from aiohttp import ClientWebSocketResponse
 
@@ -17,7 +19,7 @@ from tests.live.test_connection import resume
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.receivers import CaptionReceiver, receiving
-from tests.support.rooms import NAME, TALK, enter, put, room_of, said
+from tests.support.rooms import NAME, TALK, enter, put, room_of, said, spoken
 from tests.support.serving import SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 Serve = Callable[..., Awaitable[Client]]
@@ -97,6 +99,50 @@ async def test_the_next_part_begins_at_another_server_as_soon_as_one_has_stopped
         await said(socket, TALK)
         await stop(socket)
     assert [part["session"] for part in (await room_of(servers[0]))["parts"]] == sessions
+
+
+async def test_polls_get_the_parts_of_all_servers_at_any_of_them(serve: Serve) -> None:
+    servers = [await serve(), await serve(), await serve()]
+    texts = [text for n in range(3) for text in await spoken(servers[n % 2], 2)]
+    socket = await enter(servers[0])
+    await read_event(socket)
+    texts.append((await said(socket, TALK))["text"])  # this part goes on
+    for server in servers:
+        words: list[str] = []
+        last = 0
+        async with asyncio.timeout(10):
+            while words != " ".join(texts).split():
+                async with server.get("/captions", params={"event": NAME, "last": last}) as response:
+                    line = await response.json()
+                last, words = line["lastPosition"], [*words, *line["content"].split()]
+    await stop(socket)
+
+
+async def test_players_get_the_same_segments_of_all_parts_at_each_server(serve: Serve) -> None:
+    servers = [await serve(), await serve(), await serve()]
+    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 20))
+    for n in range(3):
+        await spoken(servers[n % 2])
+
+    async def segments(server: Client) -> dict[str, str]:
+        texts = {}
+        async with server.get(f"/v1/rooms/{NAME}/captions.m3u8", params={"start": began, "duration": 2}) as response:
+            playlist = m3u8.loads(await response.text())
+        for segment in playlist.segments:
+            async with server.get(f"/v1/rooms/{NAME}/{segment.uri}") as response:
+                assert response.status == 200
+                texts[str(segment.uri)] = await response.text()
+        return texts
+
+    at_home: dict[str, str] = {}
+    async with asyncio.timeout(20):
+        while not any("-->" in text for text in at_home.values()):
+            at_home = await segments(servers[0])
+            await asyncio.sleep(0.2)  # time itself is waited for
+    for server in servers[1:]:
+        elsewhere = await segments(server)
+        assert at_home.keys() & elsewhere.keys()
+        assert {uri: elsewhere.get(uri, text) for uri, text in at_home.items()} == at_home
 
 
 async def test_a_publisher_resumes_its_part_at_another_server_and_the_room_comes_with_it(serve: Serve) -> None:
