@@ -270,6 +270,13 @@ STORE_FIGURES: tuple[Figure[StoreFigures], ...] = (
         "store_early_entries",
         "Entries whose captions were sent before they were stored",
     ),
+    Figure(
+        "cut_off",
+        lambda store: store.cut_off,
+        gauge,
+        "store_cut_off",
+        "1 while this server alone does not reach the database that it shares with others",
+    ),
 )
 
 RECORDING_FIGURES: tuple[Figure[RecordingCounts], ...] = (

@@ -21,6 +21,7 @@ RULES: dict[str, Callable[[Sequence[Any]], Any]] = {
     "speculates": all,
     "working": all,
     "behind": any,
+    "cut_off": any,
     **dict.fromkeys(("p50", "p95", "p99"), max),
 }
 """The figures that are no sums, by the last part of their names. Of delays, the process that is worst counts."""

@@ -57,6 +57,7 @@ class StoreFigures:
         lost: entries that will never be written.
         behind: whether captions are sent now before they are stored.
         early: entries whose captions were sent before they were stored.
+        cut_off: whether this server alone does not reach a store that it shares with others.
     """
 
     working: bool
@@ -65,6 +66,7 @@ class StoreFigures:
     lost: int
     behind: bool
     early: int
+    cut_off: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,7 @@ class TranscriptStore:
             writer.n_lost,
             self._held.behind,
             self._held.n_early,
+            cut_off=False,
         )
 
     # Writing

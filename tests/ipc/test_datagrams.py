@@ -29,7 +29,7 @@ async def test_a_datagram_waits_for_a_full_socket(receiver: socket.socket, tmp_p
     assert receiver.recv(100) == b"late"
 
 
-async def test_a_process_that_is_gone_is_told_from_one_that_hangs(receiver: socket.socket, tmp_path: Path) -> None:
+async def test_a_process_that_is_gone_differs_from_one_that_hangs(receiver: socket.socket, tmp_path: Path) -> None:
     await fill(tmp_path / "socket", b"earlier")
     with pytest.raises(TimeoutError):
         await datagrams.send(tmp_path / "socket", b"late", 0.01)

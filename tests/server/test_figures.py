@@ -34,7 +34,7 @@ def test_the_names_in_prometheus_are_those_that_dashboards_use() -> None:
         *("finals", "translations", "redone_finals", "runaway_texts"),
         *("recordings", "recordings_accepted", "recordings_failed", "recordings_audio_seconds"),
         *("store_working", "store_waiting_entries", "store_failures", "store_lost_entries"),
-        *("store_behind", "store_early_entries"),
+        *("store_behind", "store_early_entries", "store_cut_off"),
         *("worker_restarts", "worker_resident_memory_bytes"),
         *("device_memory_used_bytes", "device_memory_total_bytes"),
     ]
@@ -50,7 +50,7 @@ def test_the_places_in_the_stats_are_those_that_programs_use() -> None:
         *("pace.partial_interval_ms", "pace.partials_paused_s", "pace.speculates"),
         *("finals", "translations", "redone_finals", "runaway_texts"),
         *("here", "accepted", "failed", "audio_s"),
-        *("working", "waiting", "failures", "lost", "behind", "early"),
+        *("working", "waiting", "failures", "lost", "behind", "early", "cut_off"),
         *("restarts", "resident_memory_bytes", "device_memory"),
     ]
 

@@ -656,7 +656,7 @@ async def test_captions_go_on_while_the_database_is_locked_and_the_stats_show_it
     serve_store: ServeStore, path: Path
 ) -> None:
     client = await serve_store()
-    at_rest = {"working": True, "behind": False, "waiting": 0, "failures": 0, "lost": 0, "early": 0}
+    at_rest = {"working": True, "behind": False, "waiting": 0, "failures": 0, "lost": 0, "early": 0, "cut_off": False}
     assert (await get(client, "/v1/stats"))["store"] == at_rest
     with locked_by_another(path):
         session = await speak(client)

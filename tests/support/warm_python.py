@@ -124,6 +124,7 @@ class Template:
         with self._lock:
             if self._connection is None:
                 self._connection = self._connect()
+                atexit.register(self._connection.close)
             socket.send_fds(self._connection, [message], descriptors)
             answer = self._connection.recv(4)
         if not answer:

@@ -121,7 +121,13 @@ class PostgresqlStore(Readable):
     def figures(self) -> StoreFigures:
         writer, held = self._writer, self._held
         return StoreFigures(
-            not writer.failing, writer.n_waiting, writer.n_failures, writer.n_lost, held.behind, held.n_early
+            not writer.failing,
+            writer.n_waiting,
+            writer.n_failures,
+            writer.n_lost,
+            held.behind,
+            held.n_early,
+            self._presence.is_cut_off,
         )
 
     # Writing
