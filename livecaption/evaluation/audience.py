@@ -13,6 +13,8 @@ import base64
 import os
 import re
 import resource
+import select
+import socket
 import sys
 import time
 from collections import defaultdict
@@ -33,6 +35,8 @@ from livecaption.evaluation.soak import BYTES_PER_S
 
 CONNECT_AT_A_TIME = 50
 """Connections that are opened at a time. More would overflow the kernel's backlog of the server."""
+MAX_BYTES = 64 * 1024
+"""Bytes that are read at a time."""
 SEQ = re.compile(rb'"type":"(partial|final)","seq":(\d+),')
 
 
@@ -70,28 +74,50 @@ class _Arrivals:
         self.n_readers[seq] += 1
 
 
-class _Reader(asyncio.Protocol):
-    """Searches only for the numbers of events, so that the measurement does not measure itself."""
+class _Readers:
+    """The connections of all readers, and the numbers of events that arrive there.
 
-    def __init__(self, request: bytes, arrivals: _Arrivals) -> None:
-        self._request = request
+    A thread of their own reads them without an event loop, so that the measurement does not measure itself.
+    """
+
+    def __init__(self, arrivals: _Arrivals) -> None:
         self._arrivals = arrivals
-        self._rest = b""
-        self.connected = asyncio.get_running_loop().create_future()
+        self._sockets: dict[int, socket.socket] = {}
+        self._rest: dict[int, bytes] = {}
+        self._is_over = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # this is a TCP connection
-        transport.write(self._request)
+    async def connect(self, address: tuple[str, int], request: bytes) -> None:
+        """Connect one more reader, before `run`, and wait for the beginning of the response."""
+        loop = asyncio.get_running_loop()
+        connection = socket.create_connection(address)
+        connection.setblocking(False)
+        await loop.sock_sendall(connection, request)
+        number = connection.fileno()
+        self._sockets[number] = connection
+        self._rest[number] = b""
+        self._take(number, await loop.sock_recv(connection, MAX_BYTES))
 
-    def data_received(self, data: bytes) -> None:
-        if not self.connected.done():
-            self.connected.set_result(None)
-        data = self._rest + data
+    def run(self) -> None:
+        """Read until `close`."""
+        with select.epoll() as poll:
+            for number in self._sockets:
+                poll.register(number, select.EPOLLIN)
+            while not self._is_over:
+                for number, _ in poll.poll(0.1):
+                    self._take(number, self._sockets[number].recv(MAX_BYTES))
+        for connection in self._sockets.values():
+            connection.close()
+
+    def close(self) -> None:
+        self._is_over = True
+
+    def _take(self, number: int, data: bytes) -> None:
+        data = self._rest[number] + data
         end = 0
         for match in SEQ.finditer(data):
             self._arrivals.read(int(match[2]))
             end = match.end()
-        self._rest = data[max(end, len(data) - 40) :]
+        self._rest[number] = data[max(end, len(data) - 40) :]
 
 
 async def measure(servers: Sequence[ServerProcess], pcm: bytes, n_readers: int, *, websocket: bool = False) -> Figures:
@@ -109,18 +135,19 @@ async def measure(servers: Sequence[ServerProcess], pcm: bytes, n_readers: int, 
 
     async with connect(urls[0]) as stream:
         before_bytes = _memory_bytes(servers)
-        transports: list[asyncio.BaseTransport] = []
+        readers = _Readers(arrivals)
         for n, url in enumerate(urls):
             n_here = n_readers * (n + 1) // len(urls) - n_readers * n // len(urls)
-            transports += await _connect(url, stream.ready.session, n_here, arrivals, websocket=websocket)
+            await _connect(url, stream.ready.session, n_here, readers, websocket=websocket)
+        reading = asyncio.ensure_future(asyncio.to_thread(readers.run))
         speaking = asyncio.ensure_future(speak(stream))
         async for _ in stream:
             arrivals.record_sent(stream.last_seq)
         await speaking
     after_bytes = _memory_bytes(servers)
     await asyncio.sleep(0.5)
-    for transport in transports:
-        transport.close()
+    readers.close()
+    await reading
     delays_s = [last_s - arrivals.first_s[seq] for seq, last_s in arrivals.last_s.items()]
     n_missed = sum(n_readers - n for n in arrivals.n_readers.values())
     return Figures(delays_s, n_missed, (after_bytes - before_bytes) / n_readers)
@@ -130,9 +157,7 @@ def _memory_bytes(servers: Sequence[ServerProcess]) -> int:
     return sum(psutil.Process(server.pid).memory_info().rss for server in servers)
 
 
-async def _connect(
-    url: str, session: str, n_readers: int, arrivals: _Arrivals, *, websocket: bool
-) -> list[asyncio.BaseTransport]:
+async def _connect(url: str, session: str, n_readers: int, readers: _Readers, *, websocket: bool) -> None:
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
@@ -142,18 +167,10 @@ async def _connect(
         request += (
             f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
         )
-    loop = asyncio.get_running_loop()
-    transports: list[asyncio.BaseTransport] = []
     for n_done in range(0, n_readers, CONNECT_AT_A_TIME):
-        made = [
-            await loop.create_connection(
-                lambda: _Reader(f"{request}\r\n".encode(), arrivals), parts.hostname, parts.port
-            )
-            for _ in range(min(CONNECT_AT_A_TIME, n_readers - n_done))
-        ]
-        await asyncio.gather(*(reader.connected for _, reader in made))
-        transports += [transport for transport, _ in made]
-    return transports
+        n_now = min(CONNECT_AT_A_TIME, n_readers - n_done)
+        address, data = (parts.hostname, parts.port), f"{request}\r\n".encode()
+        await asyncio.gather(*(readers.connect(address, data) for _ in range(n_now)))
 
 
 def table(figures: Figures, n_readers: int, n_servers: int = 1) -> Table:
