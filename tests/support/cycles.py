@@ -98,7 +98,7 @@ class Talk:
         assert [event for event in self.events if isinstance(event, Gap) and event.end_ms > event.start_ms] == []
         for reader in self.readers:
             shown = reader.shown if may_be_early else reader.lines
-            assert shown == dict(self.texts), [event.get("utterance", event["type"]) for event in reader.events]
+            assert shown == dict(self.texts), reader.summary
 
 
 class Cells:

@@ -103,6 +103,15 @@ class Reader:
         """Return the same, where a snapshot may lack finals that a server has sent before it could store them."""
         return self._lines(may_be_early=True)
 
+    @property
+    def summary(self) -> list[object]:
+        """Return the utterances of the finals, and of each snapshot, for messages."""
+        return [
+            [final["utterance"] for final in event["finals"]] if event["type"] == "snapshot" else event["utterance"]
+            for event in self.events
+            if event["type"] in ("snapshot", "final")
+        ]
+
     def _lines(self, *, may_be_early: bool) -> dict[int, str]:
         lines: dict[int, str] = {}
         for event in self.events:
