@@ -4,7 +4,8 @@ The publisher gets every event, in order and without gaps. Readers get the event
 partial of each utterance only. So a reader that reads slowly reads less instead of later.
 
 A number has a meaning in its epoch alone: in this session, in this generation of the server. So a reader's cursor is
-`EPOCH-NUMBER`, and a reader with a cursor of another epoch is treated as one that has just come.
+`EPOCH-NUMBER`, and a reader with a cursor of another epoch is treated as one that has just come. A mirror that does not
+have all captions yet has an epoch of its own.
 """
 
 import hashlib
@@ -202,7 +203,7 @@ class EventLog:
         return message
 
     def begin_epoch(self, epoch: str) -> None:
-        """Give readers cursors of this epoch from now on."""
+        """Give readers cursors of this epoch from now on. A message that a reader has already keeps its own."""
         self.epoch = epoch
         self._snapshot = None
         for message in self._messages:
@@ -270,6 +271,11 @@ class EventLog:
     def end_ms(self) -> int:
         """The end of the newest final, in stream time."""
         return self._finals[-1][1].end_ms if self._finals else 0
+
+    @property
+    def newest_ms(self) -> int:
+        """The start of the newest final, in stream time. Later finals do not start before it."""
+        return self._finals[-1][1].start_ms if self._finals else 0
 
     @property
     def open_since_ms(self) -> int | None:

@@ -67,6 +67,7 @@ class Mirror(Published):
         self.n_readers = 0
         self.n_reads = 0
         self._open_since_ms: int | None = None
+        self._lacking_since_ms = 0
         self._waiting: list[Bulletin] | None = None  # those that have come since `begin_mending`
         self._here: Published | None = None
 
@@ -126,6 +127,7 @@ class Mirror(Published):
             return
         if head.forgotten and not log.forgotten:
             log.forget()
+        newest_ms = log.newest_ms
         is_early = False
         for seq, event in bulletin.events:
             # Readers leave at the end. So it waits for captions that the store will have.
@@ -141,6 +143,7 @@ class Mirror(Published):
         if is_lacking and not self.is_lacking:
             # With cursors of the session, readers would go on elsewhere behind captions that are lacking here.
             log.begin_epoch(epoch_of(f"{log.epoch} lacks captions", log.generation))
+            self._lacking_since_ms = newest_ms
         self.is_lacking = is_lacking
 
     # What readers ask
@@ -157,8 +160,9 @@ class Mirror(Published):
 
     @property
     def open_since_ms(self) -> int | None:
-        """See `Published`."""
-        return self._open_since_ms
+        """See `Published`. What is lacking is open, too: the store gets finals in their order."""
+        lacking_since_ms = self._lacking_since_ms if self.is_lacking else None
+        return min((ms for ms in (self._open_since_ms, lacking_since_ms) if ms is not None), default=None)
 
     def read(self, seq: int | None) -> tuple[list[Message], int]:
         """See `Published`. Readers of a mirror that lacks captions have negative numbers, and get a snapshot later."""

@@ -272,6 +272,20 @@ def test_a_reader_of_a_mirror_that_lacks_finals_gets_them_at_any_server() -> Non
         assert reader.texts == {0: "utterance 0", 1: "utterance 1"}
 
 
+def test_players_and_polls_wait_for_what_a_mirror_lacks() -> None:
+    owner = Owner()
+    owner.publish(final(0), final(1))
+    owner.tell()
+    late = owner.stored.pop()
+    mirror = mirrored(owner)
+    owner.publish(final(2), SpeechStart(3, 3000))
+    mirror.receive(owner.tell())
+    assert (mirror.finals, mirror.open_since_ms) == ([final(0), final(2)], final(0).start_ms)
+    owner.stored.insert(1, late)
+    owner.mend(mirror)
+    assert (mirror.finals, mirror.open_since_ms) == ([final(0), final(1), final(2)], 3000)
+
+
 def test_the_translation_of_a_final_that_is_missing_is_not_shown() -> None:
     owner = Owner()
     owner.publish(final(0))

@@ -15,8 +15,6 @@ from livecaption.store.postgresql.messages import key
 from livecaption.store.postgresql.statements import NOW_MS, WITH_PUBLISHER
 from livecaption.store.schema import APPLICATION_ID
 
-Wishes = dict[str, tuple[UUID | None, int]]
-"""Sessions that a server wants to have, by their ids: the owner and the generation of each that are known."""
 _LATER = "it was written by a later version of livecaption"
 _INTERRUPTED = f"interrupted_at_ms = coalesce(interrupted_at_ms, {NOW_MS})"
 
@@ -163,23 +161,19 @@ async def owner_of(connection: Any, session_id: str) -> tuple[UUID | None, int] 
     return tuple(row) if row else None
 
 
-async def take(connection: Any, server: UUID, wishes: Wishes) -> dict[str, int]:
-    """Let a server have sessions whose owners and generations have not changed. Return their new generations by id.
+async def take(connection: Any, session_id: str, server: UUID, owner: UUID | None, generation: int) -> bool:
+    """Let a server have a session, of which this owner and generation are known. Return False if they have changed.
 
-    An owner that has given its session up since, as it was asked to, is no such change.
+    An owner that has given it up since, as it was asked to, is no such change.
     """
-    taken = await connection.fetch(
-        # In the order of their numbers, so that two servers do not wait for each other.
-        "WITH wish AS (SELECT number, wished.id FROM session JOIN unnest($2::text[], $3::uuid[], $4::bigint[]) "
-        "AS wished (id, owner, generation) USING (id) WHERE session.generation = wished.generation "
-        "AND (session.owner IS NULL OR session.owner = wished.owner) ORDER BY number FOR UPDATE OF session), "
-        "taken AS (UPDATE session SET owner = $1, state = 'interrupted', generation = generation + 1 "
-        "FROM wish WHERE session.number = wish.number RETURNING session.number, session.id, generation), "
-        f"noted AS (UPDATE resumption SET {_INTERRUPTED} FROM taken WHERE session = taken.number) "
-        "SELECT id, generation FROM taken",
+    taken = await connection.fetchval(
+        "UPDATE session SET owner = $2, state = 'interrupted', generation = generation + 1 "
+        "WHERE id = $1 AND generation = $4 AND (owner IS NULL OR owner = $3) RETURNING number",
+        session_id,
         server,
-        list(wishes),
-        [owner for owner, _ in wishes.values()],
-        [generation for _, generation in wishes.values()],
+        owner,
+        generation,
     )
-    return dict(taken)
+    if taken is not None:
+        await connection.execute(f"UPDATE resumption SET {_INTERRUPTED} WHERE session = $1", taken)
+    return taken is not None

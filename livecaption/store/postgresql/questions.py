@@ -19,9 +19,6 @@ _TRANSLATIONS_COLUMN = (
 _SESSION_COLUMNS = rows.SESSION_COLUMNS.replace(
     "json_group_array(json_array(speaker, name))", "coalesce(json_agg(json_build_array(speaker, name)), '[]')::text"
 )
-READ_TOGETHER = 20
-"""Sessions whose finals are read together. More: the event loop is busy for longer with those of some hours. Fewer: a
-server with hundreds of sessions takes longer to go on with them."""
 _NUMBER = "(SELECT number FROM session WHERE id = $1)"
 
 
@@ -116,65 +113,37 @@ async def interrupted(connection: Any, ids: Sequence[str], now_ms: int) -> list[
         now_ms,
     )
     sessions = []
-    for begin in range(0, len(found), READ_TOGETHER):
-        some = found[begin : begin + READ_TOGETHER]
-        records = [rows.session_from_row(row[7:]) for row in map(tuple, some)]
-        numbers = [record.number for record in records]
-        events, transcribed = await _events(connection, numbers), await _transcribed(connection, numbers)
-        for record, (
-            start,
-            resume_hash,
-            reader_hash,
-            generation,
-            interrupted_at_ms,
-            checkpoint_ms,
-            shift_ms,
-            *_,
-        ) in zip(records, some, strict=True):
-            sessions.append(
-                InterruptedSession(
-                    record,
-                    Resumption(start, resume_hash, reader_hash),
-                    generation,
-                    interrupted_at_ms,
-                    checkpoint_ms,
-                    shift_ms,
-                    events[record.number],
-                    transcribed[record.number],
-                )
+    for start, resume_hash, reader_hash, generation, interrupted_at_ms, checkpoint_ms, shift_ms, *columns in found:
+        record = rows.session_from_row(tuple(columns))
+        transcribed = await connection.fetch(
+            "SELECT channel, max(end_ms - shift_ms) FROM final WHERE session = $1 GROUP BY channel", record.number
+        )
+        sessions.append(
+            InterruptedSession(
+                record,
+                Resumption(start, resume_hash, reader_hash),
+                generation,
+                interrupted_at_ms,
+                checkpoint_ms,
+                shift_ms,
+                await _events(connection, record),
+                dict(transcribed),
             )
+        )
     return sessions
 
 
-async def _transcribed(connection: Any, numbers: Sequence[int]) -> Mapping[int, dict[int | None, int]]:
-    """Return up to where each channel of sessions has finals, in ms of stream time, by the numbers of the sessions."""
-    transcribed: dict[int, dict[int | None, int]] = {number: {} for number in numbers}
-    found = await connection.fetch(
-        "SELECT session, channel, max(end_ms - shift_ms) FROM final WHERE session = ANY($1::bigint[]) "
-        "GROUP BY session, channel",
-        numbers,
-    )
-    for number, channel, end_ms in found:
-        transcribed[number][channel] = end_ms
-    return transcribed
-
-
-async def _events(connection: Any, numbers: Sequence[int]) -> Mapping[int, tuple[tuple[int, Final | Translation], ...]]:
-    """Return the finals and translations of sessions by the numbers of these, in the order of their events."""
-    events: dict[int, list[tuple[int, Final | Translation]]] = {number: [] for number in numbers}
-    finals = await connection.fetch(
-        f"SELECT session, seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ANY($1::bigint[])", numbers
-    )
-    for number, seq, *row in finals:
-        events[number].append((seq, rows.final_from_row(row)))
+async def _events(connection: Any, session: SessionRecord) -> tuple[tuple[int, Final | Translation], ...]:
+    """Return the finals and translations of a session with their numbers, in the order of their events."""
+    finals = await connection.fetch(f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = $1", session.number)
+    events: list[tuple[int, Final | Translation]] = [(seq, rows.final_from_row(row)) for seq, *row in finals]
     translations = await connection.fetch(
-        f"SELECT session, translation.seq, {rows.TRANSLATION_COLUMNS} "
-        "FROM translation JOIN final ON final.number = translation.final WHERE session = ANY($1::bigint[])",
-        numbers,
+        f"SELECT translation.seq, {rows.TRANSLATION_COLUMNS} "
+        "FROM translation JOIN final ON final.number = translation.final WHERE session = $1",
+        session.number,
     )
-    for number, seq, *row in translations:
-        events[number].append((seq, Translation(*row)))
-    return {number: tuple(sorted(each, key=lambda numbered: numbered[0])) for number, each in events.items()}
+    events += [(seq, Translation(*row)) for seq, *row in translations]
+    return tuple(sorted(events, key=lambda numbered: numbered[0]))
 
 
 async def running(connection: Any, session_id: str, now_ms: int) -> RunningSession | None:
@@ -191,8 +160,8 @@ async def running(connection: Any, session_id: str, now_ms: int) -> RunningSessi
     generation, is_owned, start, resume_hash, reader_hash, interrupted_at_ms, *columns = row
     record = rows.session_from_row(tuple(columns))
     resumption = None if start is None else Resumption(start, resume_hash, reader_hash)
-    events = await _events(connection, [record.number])
-    return RunningSession(record, generation, is_owned, resumption, interrupted_at_ms, events[record.number])
+    events = await _events(connection, record)
+    return RunningSession(record, generation, is_owned, resumption, interrupted_at_ms, events)
 
 
 async def room(connection: Any, name: str) -> RoomRecord | None:
