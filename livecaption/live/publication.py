@@ -55,8 +55,9 @@ class Publications:
         def take() -> str:
             nonlocal seq, look
             former, look = look, _look(hub)
-            text, seq = bulletin(hub, seq, with_state=session in self._owed or look != former)
+            with_state = session in self._owed or look != former
             self._owed.discard(session)
+            text, seq = bulletin(hub, seq, with_state=with_state)
             return text
 
         while True:

@@ -122,7 +122,7 @@ class NotifyBroadcast:
         return self._followed_until_s.get(topic, 0.0) > asyncio.get_running_loop().time()
 
     async def publish(self, topic: str, take: Callable[[], str]) -> None:
-        self._published[channel_of(topic)] = take
+        self._published[topic] = take
         if self._sent is None:
             self._sent = asyncio.get_running_loop().create_future()
         self._work.set()
@@ -205,7 +205,12 @@ class NotifyBroadcast:
         sent, self._sent = self._sent, None
         outgoing += [(CONTROL, json.dumps({"ask": topic})) for topic in asks]
         outgoing += [(CONTROL, json.dumps({"changed": topic})) for topic in changes]
-        outgoing += [(channel, take()) for channel, take in published.items()]
+        for topic, take in published.items():
+            try:
+                outgoing.append((channel_of(topic), take()))
+            except Exception as error:  # a fault in one session must not end this task
+                logger.error("a session is not published to other servers (%s)", type(error).__name__)
+                self._followed_until_s.pop(topic, None)
         try:
             if outgoing:
                 parts = [(channel, part) for channel, text in outgoing for part in parts_of(text)]

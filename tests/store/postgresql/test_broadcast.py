@@ -49,6 +49,24 @@ async def servers(address: str, n: int = 2) -> AsyncIterator[list[Server]]:
             await server.broadcast.close()
 
 
+async def test_a_fault_in_one_session_does_not_hold_up_the_others(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> str:
+        raise RuntimeError("what somebody has said")
+
+    async with servers(address) as (owner, follower):
+        for topic in ("faulty", "sound"):
+            follower.follow(topic)
+        await eventually(lambda: len(owner.asked) == 2)
+        await owner.broadcast.publish("faulty", fail)
+        assert (owner.broadcast.is_followed("faulty"), owner.broadcast.is_followed("sound")) == (False, True)
+        await owner.publish("sound", "text")
+        await eventually(lambda: "text" in follower.received)
+    assert "a session is not published to other servers (RuntimeError)" in caplog.text
+    assert "what somebody has said" not in caplog.text
+
+
 async def test_a_server_that_follows_gets_all_texts_in_order_and_no_others(address: str) -> None:
     async with servers(address, 3) as (owner, follower, other):
         follower.follow("session")
