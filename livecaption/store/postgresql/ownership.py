@@ -164,11 +164,12 @@ async def owner_of(connection: Any, session_id: str) -> tuple[UUID | None, int] 
 async def take(connection: Any, session_id: str, server: UUID, owner: UUID | None, generation: int) -> bool:
     """Let a server have a session, of which this owner and generation are known. Return False if they have changed.
 
-    An owner that has given it up since, as it was asked to, is no such change.
+    An owner that has given it up since, as it was asked to, is no such change. One that has ended it is.
     """
     taken = await connection.fetchval(
         "UPDATE session SET owner = $2, state = 'interrupted', generation = generation + 1 "
-        "WHERE id = $1 AND generation = $4 AND (owner IS NULL OR owner = $3) RETURNING number",
+        "WHERE id = $1 AND generation = $4 AND (owner IS NULL OR owner = $3) "
+        "AND number IN (SELECT session FROM resumption) RETURNING number",
         session_id,
         server,
         owner,

@@ -35,7 +35,6 @@ BEAT_TIMEOUT_S = 1.5
 RECONNECT_TIMEOUT_S = 3.0
 """Time-outs in s of a look, and of one over a new connection, so that a cut is noticed within 7 s. Longer: later.
 Shorter: a slow network seems to be cut."""
-NOTIFY = "SELECT pg_notify($1, $2)"
 Read = Callable[[Callable[[Any], Awaitable[Any]]], Awaitable[Any]]
 """Asks a question on a connection that reads; see `Readable`."""
 
@@ -107,7 +106,7 @@ class Presence:
         if await read(partial(ownership.is_dead, server=owner)):
             return Outcome.DEAD
         with self._answers.expected(about) as answer:
-            await read(lambda connection: connection.execute(NOTIFY, channel(owner), encode(message)))
+            await read(partial(_send, message=message, to=owner))
             return await answer()  # without a connection: a server that hangs may have hundreds of sessions
 
     async def _connected(self) -> Any:
@@ -160,6 +159,10 @@ class Presence:
         server, _, name = payload.partition(" ")
         if server != self.id.hex:
             self._room_changed(name)
+
+
+async def _send(connection: Any, message: Message, to: UUID) -> None:
+    await connection.execute("SELECT pg_notify($1, $2)", channel(to), encode(message))
 
 
 def _now_s() -> float:

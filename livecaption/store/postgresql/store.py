@@ -20,7 +20,6 @@ from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.readable import Answer, Readable
 from livecaption.store.postgresql.statements import Entry
-from livecaption.store.postgresql.taking import Taking
 from livecaption.store.postgresql.writer import Writer
 from livecaption.store.room_claims import Outcome
 from livecaption.store.rows import InterruptedSession, NewSession, RoomRecord
@@ -86,7 +85,6 @@ class PostgresqlStore(Readable):
             back=self._compare,
             cut_off=self._note_cut_off,
         )
-        self._taking = Taking(self._presence.id, self._do, self._read, self._note_taken)
         try:
             connection = await self._connect()
             try:
@@ -251,14 +249,19 @@ class PostgresqlStore(Readable):
         owner, generation = found
         if owner not in (None, self._presence.id):
             await self._presence.ask_for(session_id, owner, self._read)
-        taken = await self._taking.take(session_id, owner, generation)
+
+        async def take(connection: Any) -> InterruptedSession | None:
+            if not await ownership.take(connection, session_id, self._presence.id, owner, generation):
+                return None
+            taken = await questions.interrupted(connection, [session_id], now_ms())
+            return taken[0] if taken else None
+
+        taken = await self._do(take)
         if taken is None:
             raise Unavailable("another server has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
+        self._generations[session_id] = taken.generation
+        self._waiting.add(session_id)
         return taken
-
-    def _note_taken(self, generations: Mapping[str, int]) -> None:
-        self._generations |= generations
-        self._waiting |= generations.keys()
 
     async def interrupted(self) -> list[InterruptedSession]:
         return await self._read(partial(questions.interrupted, ids=list(self._generations), now_ms=now_ms()))

@@ -15,6 +15,7 @@ import pytest
 
 from livecaption.errors import StoreFailed, StoreUnusable, Unavailable
 from livecaption.recognition import SessionId
+from livecaption.store import asking
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql import ownership, presence, schema, store
 from livecaption.store.postgresql.connecting import connect
@@ -201,6 +202,33 @@ async def test_a_server_learns_that_it_has_lost_a_session_before_its_final_count
         assert (lost_before, one.lost, await texts(other)) == ([True], [("one", False)], ["0"])
 
 
+async def test_a_session_that_ends_when_it_is_asked_for_has_ended(address: str) -> None:
+    async with server(address) as one, server(address) as other:
+        one.store.share(lambda session_id: one.store.end(session_id, 900, ignore), lambda *_: None, lambda _: None)
+        begin(one, 1)
+        await all_written(one.store)
+        with pytest.raises(Unavailable):
+            await other.store.take(ONE)
+        assert (await other.store.session("one")).state is SessionState.ENDED
+        assert other.store._generations == {}
+
+
+async def test_a_server_that_hangs_with_many_sessions_keeps_no_connection_busy(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ASK_S", 60)
+    ids = [SessionId(f"session {n}") for n in range(store.MAX_READING + 1)]
+    async with server(address, hangs=True) as one, server(address) as other:
+        for session_id in ids:
+            await keep(one.store, new_session(session_id, resumption=RESUMPTION), ended=False)
+        taking = [asyncio.ensure_future(other.store.take(session_id)) for session_id in ids]
+        await eventually(lambda: len(one.asked) == len(ids))
+        assert await other.store.session("session 0")
+        for session_id in ids:  # it goes on
+            one.store.release(session_id)
+        assert [session.record.id for session in await asyncio.gather(*taking)] == ids
+
+
 async def test_a_server_that_writes_nothing_learns_that_it_has_lost_a_session(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +247,7 @@ async def test_a_server_that_writes_nothing_learns_that_it_has_lost_a_session(
 
 
 async def test_a_server_that_was_taken_for_dead_has_its_sessions_again_unless_they_have_moved_on(
-    address: str, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "WATCH_INTERVAL_S", 0.05)
     async with server(address, hangs=True) as one, server(address) as other:
@@ -236,7 +264,7 @@ async def test_a_server_that_was_taken_for_dead_has_its_sessions_again_unless_th
         begin(one, 1, first=1)
         await all_written(one.store)
         assert (one.lost, await texts(other)) == ([("two", False)], ["0", "1"])
-        assert (await other.store.session("one")).state is SessionState.OPEN
+        await eventually(lambda: cluster.execute("SELECT state FROM session WHERE id = 'one'") == [("open",)])
         assert (await other.store.take(ONE)).generation == 1
         assert one.asked == ["one"]  # it is the owner again
 
