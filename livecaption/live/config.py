@@ -8,8 +8,8 @@ class SocketLimits:
     """The limits of one WebSocket, of a publisher or of a reader.
 
     Attributes:
-        start_timeout_s: time in which a publisher sends its first command. Longer: connections that send nothing hold
-            slots. Shorter: publishers on slow networks are refused.
+        start_timeout_s: time in which a publisher opens or resumes a session. Longer: connections that send nothing
+            hold slots. Shorter: publishers on slow networks are refused.
         heartbeat_s: time between two pings of the server; a peer that does not answer within half of that is gone.
             Longer: lost peers are noticed later. Shorter: phones wake up more often.
         send_timeout_s: time that a message may take; a peer that has not read it by then is cut off. Longer: its

@@ -35,7 +35,8 @@ from livecaption.recognition import logged_id
 MAX_ERRORS = 20
 """Bad messages before a stream is closed: enough to learn from, too few to fill a log."""
 STOOD_STILL_S = 1.0
-"""Delay of a time-out in s that shows that this process was stopped. What came meanwhile is not read yet."""
+"""Delay of a time-out in s that shows that this process was stopped. What came meanwhile is not read yet. Longer: after
+a short stop, publishers are refused whose first message waits. Shorter: a busy process gives silent ones more time."""
 CLEAN_CLOSE_CODES = (0, WSCloseCode.OK, WSCloseCode.GOING_AWAY)
 """Codes of a Close by which a client leaves for good: none named, done, and a browser's tab that is closed (RFC 6455,
 7.4.1). After any other, and without a Close, the session waits for it."""

@@ -32,9 +32,10 @@ from livecaption.workers.pool import PoolState
 CHANGED = "changed"
 """The message that a room is to be read again."""
 LOOK_INTERVAL_S = 0.1
-N_LOOKS = 100
-"""Looks for the process that has a session. By then the next process has started, or the publisher is back. More:
-readers of a process that hangs wait for longer. Fewer: on a busy machine some are refused for no reason."""
+LOOK_S = 10.0
+"""Time in s in which the process that has a session is looked for. By then the next process has started, or the
+publisher is back. Longer: readers of a process that hangs wait for longer. Shorter: on a busy machine some are refused
+for no reason."""
 USES = "uses"
 """The question for the streams of each key, and their audio."""
 WRONG = "wrong"
@@ -104,7 +105,9 @@ async def to_the_owner(request: web.Request, handler: Handler) -> web.StreamResp
     Where a process has died, they wait until another one has its session, or the next one has started.
     """
     session_id, room = request.match_info.get("session", ""), request.match_info.get("room", "")
-    for _ in range(N_LOOKS):
+    clock = asyncio.get_running_loop().time
+    until_s = clock() + LOOK_S
+    while clock() < until_s:
         if await given_to_owner(request, session_id or room):
             return gone()
         if not session_id or _has(request.app, session_id) or not await _is_left(request.app, session_id):

@@ -97,12 +97,15 @@ class Handover:
             ours, theirs = socket.socketpair()
         except OSError:
             return False
-        with theirs:
-            is_taken = await self._send(number, relayed, as_it_came, theirs)
+        is_taken = False
+        try:
+            with theirs:
+                is_taken = await self._send(number, relayed, as_it_came, theirs)
+        finally:
+            if not is_taken:
+                ours.close()
         if is_taken:
             self._relays.begin(request.protocol, ours)
-        else:
-            ours.close()
         return is_taken
 
     async def _send(

@@ -31,8 +31,8 @@ class Siblings:
 
     Args:
         place: the place of this process.
-        answers: answer a question about something, by its name. Each answer can be written as JSON, or awaited for
-            what can, if it is not one for `ask`.
+        answers: answer a question about something, by its name. An answer can be written as JSON. One that is never
+            given to `ask` may also be awaited.
 
     Attributes:
         number: the number of this process.
