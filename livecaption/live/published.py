@@ -6,6 +6,7 @@ nothing piles up for a slow one, and nobody waits for it.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 from weakref import WeakSet
 
@@ -18,13 +19,13 @@ class News:
     """Wakes readers. All parts of a room share one, because a reader of the room reads them all."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._waiting: dict[float, _Waiting] = {}  # by the time for which they wait
         self._others: WeakSet[News] = WeakSet()
 
     def notify(self) -> None:
         """Wake the readers that wait; one that comes next waits again."""
-        self._event.set()
-        self._event.clear()
+        for waiting in self._waiting.values():
+            waiting.wake()
         for other in list(self._others):
             other.notify()
 
@@ -35,12 +36,44 @@ class News:
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait for news. Return False if there are none for `timeout_s`."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        return True
+        if timeout_s not in self._waiting:
+            self._waiting[timeout_s] = _Waiting(timeout_s)
+        return await self._waiting[timeout_s].join()
+
+
+class _Waiting:
+    """Readers that wait for at most the same time, the first one first.
+
+    They share a timer. One for each reader and event is a sixth of what a reader costs: decision 0027.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._readers: deque[tuple[float, asyncio.Future[bool]]] = deque()  # with the time until which each waits
+        self._timer: asyncio.TimerHandle | None = None
+
+    def join(self) -> asyncio.Future[bool]:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._timeout_s
+        woken = loop.create_future()
+        self._readers.append((until_s, woken))
+        if self._timer is None:
+            self._timer = loop.call_at(until_s, self._expire)
+        return woken
+
+    def wake(self) -> None:
+        readers, self._readers = self._readers, deque()
+        for _, woken in readers:
+            if not woken.done():  # else it has left
+                woken.set_result(True)
+
+    def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._readers and self._readers[0][0] <= loop.time():
+            _, woken = self._readers.popleft()
+            if not woken.done():
+                woken.set_result(False)
+        self._timer = loop.call_at(self._readers[0][0], self._expire) if self._readers else None
 
 
 class Published:

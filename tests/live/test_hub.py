@@ -8,6 +8,7 @@ import pytest
 from livecaption.events import Ack, End, Event, Final, Partial, SpeechStart
 from livecaption.live.event_log import Message
 from livecaption.live.hub import Hub
+from livecaption.live.published import News
 
 HEARTBEAT_S = 60.0
 END = End(0, 0, "stop")
@@ -135,3 +136,40 @@ async def test_readers_are_woken_when_the_publisher_comes_and_goes() -> None:
         change()
         assert await waiting
         assert hub.has_publisher == is_there
+
+
+async def test_news_wake_all_that_wait_and_nobody_who_comes_later() -> None:
+    news = News()
+    waiting = [asyncio.ensure_future(news.wait(timeout_s)) for timeout_s in (60, 60, 30)]
+    await asyncio.sleep(0)
+    news.notify()
+    assert await asyncio.gather(*waiting) == [True, True, True]
+    assert not await news.wait(0.01)
+
+
+async def test_each_reader_waits_for_its_own_time_though_all_share_a_timer() -> None:
+    news, clock = News(), asyncio.get_running_loop().time
+    began_s = clock()
+    first = asyncio.ensure_future(news.wait(0.05))
+    await asyncio.sleep(0)
+    news.notify()
+    assert await first
+    await asyncio.sleep(0.03)  # the timer of the first one still runs
+    later_s = clock()
+    assert not await news.wait(0.05)
+    assert clock() - later_s >= 0.05
+    assert clock() - began_s >= 0.08
+
+
+async def test_a_reader_that_leaves_is_not_woken() -> None:
+    news = News()
+    staying, leaving = (asyncio.ensure_future(news.wait(0.02)) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    news.notify()
+    assert (await staying, leaving.cancelled()) == (True, True)
+    leaving = asyncio.ensure_future(news.wait(0.02))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert not await news.wait(0.02)
