@@ -4,6 +4,7 @@ Each session and each room has an owner, the process that has it. Before each tr
 compared, so what a process writes of a session that has moved on changes nothing, and the process lets it go.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,12 @@ from livecaption.store.transcripts import TranscriptStore
 BUSY_TIMEOUT_S = 2.0
 """Wait in s for the transactions of the other processes. Longer: a stop could wait for it. Shorter: more failures to
 write where the disk is slow."""
+
+
+WATCH_INTERVAL_S = 5.0
+"""Time in s between two looks whether this process still has its sessions. Longer: readers of one that has moved on
+without a word wait for longer. Shorter: more looks."""
+NOTHING: Statement = ("SELECT 1", ())
 
 
 class _Entry(NamedTuple):
@@ -76,6 +83,7 @@ class SharedTranscripts(TranscriptStore):
         self._owner = sharing.owner
         self._expires = sharing.expires
         self._neighbours = Neighbours(Path(sharing.directory), sharing.owner, self._note_asked, self._note_room_asked)
+        self._here: set[SessionId] = set()  # the sessions that this process has
         self._askers: dict[str, str] = {}  # the processes that want to have some of them
         self._on_asked: Callable[[SessionId], None] = lambda _: None
         self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
@@ -87,8 +95,10 @@ class SharedTranscripts(TranscriptStore):
         except OSError as error:
             raise StoreUnusable(f"no socket for the other processes: {error.strerror}") from None
         await super().open()
+        self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
+        self._watching.cancel()
         await super().close()
         self._neighbours.close()
 
@@ -99,7 +109,7 @@ class SharedTranscripts(TranscriptStore):
         pass
 
     def _open_to_write(self) -> Database:
-        return _Database(self._path, self._owner, lambda *lost: self._call(self._on_lost, *lost))
+        return _Database(self._path, self._owner, lambda *lost: self._call(self._note_lost, *lost))
 
     async def _expire(self) -> None:
         if self._expires:
@@ -108,7 +118,16 @@ class SharedTranscripts(TranscriptStore):
     # Writing
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
+        self._here.add(session.id)
         self._submit(rows.begin(session, self._owner), written, session.id)
+
+    def give_up(self, session_id: SessionId) -> None:
+        self._here.discard(session_id)
+        super().give_up(session_id)
+
+    def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
+        self._here.discard(session_id)
+        super().end(session_id, duration_ms, written)
 
     def _submit(
         self, statements: list[Statement], written: Callable[[], None], session_id: SessionId | None = None
@@ -144,9 +163,11 @@ class SharedTranscripts(TranscriptStore):
         taken = await self._read(lambda database: database.interrupted(self._owner, session_id)) if is_taken else []
         if not taken:
             raise Unavailable("another process has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
+        self._here.add(session_id)
         return taken[0]
 
     def release(self, session_id: SessionId) -> None:
+        self._here.discard(session_id)
         asker = self._askers.pop(session_id, None)
         done = ignore if asker is None else partial(self._neighbours.note_released, session_id, asker)
         self._submit(owners.release(session_id, self._owner, now_ms()), done, session_id)
@@ -155,7 +176,27 @@ class SharedTranscripts(TranscriptStore):
         return await self._read(lambda database: database.resumption(session_id))
 
     async def interrupted(self) -> list[InterruptedSession]:
-        return await self._read(lambda database: database.interrupted(self._owner))
+        found = await self._read(lambda database: database.interrupted(self._owner))
+        self._here |= {session.record.id for session in found}
+        return found
+
+    async def _watch(self) -> None:
+        """Find the sessions that another process has taken while it could not ask for them.
+
+        A session that waits for its publisher writes nothing, and so would not find out. The other one may have come
+        before this process listened, and have the row only now.
+        """
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            if (
+                not self.figures.waiting
+            ):  # else what waits will find out, and a file that is locked gets no longer queue
+                for session_id in self._here:
+                    self._submit([NOTHING], ignore, session_id)
+
+    def _note_lost(self, session_id: SessionId, with_publisher: bool) -> None:
+        self._here.discard(session_id)
+        self._on_lost(session_id, with_publisher)
 
     # Rooms of other processes
 

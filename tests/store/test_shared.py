@@ -10,13 +10,14 @@ import pytest
 from livecaption.errors import StoreUnusable, WrongState
 from livecaption.events import Final
 from livecaption.recognition import SessionId
-from livecaption.store import writer
+from livecaption.store import shared, writer
 from livecaption.store.config import Sharing, StoreConfig
 from livecaption.store.keeper import Keeper
 from livecaption.store.rows import Resumption, RoomRecord, SessionState
 from livecaption.store.shared import SharedTranscripts
 from livecaption.store.store import RoomWish
 from tests.support.datagrams import fill
+from tests.support.eventually import eventually
 from tests.support.stored import new_session
 from tests.support.stores import all_written, ignore
 
@@ -125,6 +126,24 @@ async def test_a_process_that_is_asked_by_more_than_its_socket_holds_is_not_take
         await fill(path.parent / "a", b"wanted one b")
         with pytest.raises(WrongState, match="somebody else speaks"):
             await b.take_room(ROOM, WISH)
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_a_process_that_was_not_asked_for_a_session_finds_out_that_it_has_moved_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one came before this one listened."""
+    monkeypatch.setattr(shared, "WATCH_INTERVAL_S", 0.02)
+    async with sharing(path, "a", "b") as (a, b):
+        lost: list[tuple[SessionId, bool]] = []
+        a.share(ignore_asked, lambda *session: lost.append(session), ignore_asked)
+        for session_id in (ONE, TWO):
+            a.begin(new_session(session_id, resumption=RESUMPTION), ignore)
+        await all_written(a)
+        (path.parent / "a").unlink()
+        assert await b.take(ONE)
+        await eventually(lambda: lost)
+        assert (lost, a._here, b._here) == ([(ONE, True)], {TWO}, {ONE})
 
 
 @pytest.mark.usefixtures("keeper")
