@@ -188,9 +188,7 @@ class SharedTranscripts(TranscriptStore):
         """
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            if (
-                not self.figures.waiting
-            ):  # else what waits will find out, and a file that is locked gets no longer queue
+            if not self.figures.waiting:  # else the queue for a file that is locked would grow
                 for session_id in self._here:
                     self._submit([NOTHING], ignore, session_id)
 
