@@ -1,4 +1,4 @@
-"""Send to the Unix socket of another process. Where that is full, wait: Linux lets 10 datagrams wait there."""
+"""Datagrams between processes, by Unix sockets. A full one is waited for: Linux lets 10 datagrams wait in it."""
 
 import array
 import asyncio
@@ -7,6 +7,22 @@ from asyncio.trsock import TransportSocket
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+
+
+def receiver(path: Path) -> socket.socket:
+    """Return a socket that receives what is sent to this path.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        bound.setblocking(False)
+        bound.bind(str(path))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 async def send(

@@ -53,9 +53,7 @@ class Handover:
         """
         path = self._path(self._number)
         path.unlink(missing_ok=True)  # of a process that was killed
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        bound.setblocking(False)
-        bound.bind(str(path))
+        bound = datagrams.receiver(path)
         self._socket, self._server = bound, server
         asyncio.get_running_loop().add_reader(bound, self._receive, bound)
 

@@ -1,7 +1,6 @@
 """Ask another process of the same server for a session or room. Each has a Unix socket, whose name is its id."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -48,9 +47,7 @@ class Neighbours:
         Raises:
             OSError: the socket cannot be made.
         """
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind(str(self._directory / self._owner))
+        self._socket = datagrams.receiver(self._directory / self._owner)
         asyncio.get_running_loop().add_reader(self._socket, self._receive)
 
     def close(self) -> None:

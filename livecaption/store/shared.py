@@ -90,11 +90,12 @@ class SharedTranscripts(TranscriptStore):
         self._on_room_asked: Callable[[RoomWish], bool] = lambda _: True
 
     async def open(self) -> None:
-        try:
-            self._neighbours.open()
-        except OSError as error:
-            raise StoreUnusable(f"no socket for the other processes: {error.strerror}") from None
         await super().open()
+        try:
+            self._neighbours.open()  # not before: the answer to a question is written
+        except OSError as error:
+            await super().close()
+            raise StoreUnusable(f"no socket for the other processes: {error.strerror}") from None
         self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """One file of SQLite that processes of one server share."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from livecaption.errors import StoreUnusable, WrongState
 from livecaption.events import Final
+from livecaption.ipc import datagrams
 from livecaption.recognition import SessionId
 from livecaption.store import shared, writer
 from livecaption.store.config import Sharing, StoreConfig
@@ -126,6 +128,28 @@ async def test_a_process_that_is_asked_by_more_than_its_socket_holds_is_not_take
         await fill(path.parent / "a", b"wanted one b")
         with pytest.raises(WrongState, match="somebody else speaks"):
             await b.take_room(ROOM, WISH)
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_a_process_is_not_asked_before_it_can_answer(path: Path) -> None:
+    store = SharedTranscripts(StoreConfig(str(path)), Sharing("a", str(path.parent), expires=False))
+    may_open = threading.Event()
+    store._take = may_open.wait
+    opening = asyncio.ensure_future(store.open())
+    await asyncio.sleep(0)
+    with pytest.raises(FileNotFoundError):
+        await datagrams.send(path.parent / "a", b"wanted one b", 60)
+    may_open.set()
+    await opening
+    await datagrams.send(path.parent / "a", b"wanted one b", 60)
+    await store.close()
+
+
+@pytest.mark.usefixtures("keeper")
+async def test_a_process_without_a_place_for_its_socket_is_refused(path: Path) -> None:
+    store = SharedTranscripts(StoreConfig(str(path)), Sharing("a", str(path.parent / "missing"), expires=False))
+    with pytest.raises(StoreUnusable, match="no socket for the other processes"):
+        await store.open()
 
 
 @pytest.mark.usefixtures("keeper")
