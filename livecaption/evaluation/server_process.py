@@ -12,7 +12,6 @@ This is for tests and measurements, on Linux. Nothing here polls the server: its
 
 import asyncio
 import fcntl
-import itertools
 import os
 import re
 import signal
@@ -40,8 +39,6 @@ MARKER = "LIVECAPTION_TEST_MARKER"
 
 FORBIDDEN = ("Traceback", "another loop", "was never awaited", "Task was destroyed", "Exception ignored")
 """Words that are not in the log of a server that ended well."""
-TIME = re.compile(r"\d{4}-\d\d-\d\d ")
-"""The beginning of a line of the log that does not belong to the one before."""
 
 COMMAND = (sys.executable, "-m", "livecaption")
 """The program. Its arguments follow."""
@@ -238,18 +235,11 @@ class ServerProcess:
         match = re.search(r"listening on \w+://[^\s/]*:(\d+)/", self.output)
         if match and not await _becomes(lambda: is_port_free(int(match[1])), others_within_s):
             left.append(f"port {match[1]} is taken")
-        left += [
-            f"logged: {self._entry(n)}" for n, line in enumerate(self.lines) if any(map(line.__contains__, FORBIDDEN))
-        ]
+        left += [f"logged: {line}" for line in self.lines if any(word in line for word in FORBIDDEN)]
         for path in self.directory.rglob("*"):
             if path.is_file() and (path.suffix != ".lock" or is_locked(path)):
                 left.append(f"file {path.relative_to(self.directory)}")
         return left + [f"shared memory {name}" for name in sorted(await self._left_shared_memory(others_within_s))]
-
-    def _entry(self, number: int) -> str:
-        """Return a line of the log, and what belongs to it: the lines up to the next one that begins with its time."""
-        following = itertools.takewhile(lambda line: not TIME.match(line), self.lines[number + 1 :])
-        return "\n".join([self.lines[number], *following])
 
     async def _left_shared_memory(self, others_within_s: float) -> set[str]:
         """Name the shared memory that appeared since the start and that nobody has or removes."""

@@ -16,4 +16,4 @@ __all__ = ["COMMAND", "TIMEOUT_FACTOR", "ProcessEnd", "ServerProcess", "assert_c
 async def assert_clean_end(server: ServerProcess, within_s: float = 0.25) -> None:
     """Check that no process, port, lock, temporary file or shared memory is left, and no traceback was logged."""
     left = await server.leftovers(within_s)
-    assert left == [], left
+    assert left == [], (left, server.output[server.output.find("Traceback") :][:3000])
