@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from livecaption.errors import LivecaptionError
@@ -156,7 +157,9 @@ class NotifyBroadcast:
         try:
             async with asyncio.timeout(STATEMENT_TIMEOUT_S):
                 await connection.execute("SET synchronous_commit = off")
-                await connection.add_listener(CONTROL, self._receive_control)
+                # A notification may be received after the connection is lost, which has no id of its process then.
+                receive = partial(self._receive_control, connection.get_server_pid())
+                await connection.add_listener(CONTROL, receive)
         except BaseException:
             connection.terminate()
             raise
@@ -240,9 +243,9 @@ class NotifyBroadcast:
         if text is not None and topic is not None:
             self._followed[topic](text)
 
-    def _receive_control(self, connection: Any, pid: int, channel: str, payload: str) -> None:
+    def _receive_control(self, own_pid: int, _: Any, pid: int, channel: str, payload: str) -> None:
         text = self._joined.push(channel, pid, payload)
-        if text is None or pid == connection.get_server_pid():  # the last one: it is from here
+        if text is None or pid == own_pid:
             return
         try:
             match json.loads(text):

@@ -49,6 +49,21 @@ async def servers(address: str, n: int = 2) -> AsyncIterator[list[Server]]:
             await server.broadcast.close()
 
 
+async def test_a_notification_that_is_received_when_the_connection_is_lost_is_taken(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = NotifyBroadcast._receive_control
+
+    def receive_late(self: NotifyBroadcast, own_pid: int, connection: Any, *notification: Any) -> None:
+        connection.terminate()
+        receive(self, own_pid, connection, *notification)
+
+    monkeypatch.setattr(NotifyBroadcast, "_receive_control", receive_late)
+    async with servers(address) as (owner, follower):
+        follower.follow("session")
+        await eventually(lambda: "session" in owner.asked)
+
+
 async def test_a_fault_in_one_session_does_not_hold_up_the_others(
     address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
