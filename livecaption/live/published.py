@@ -14,6 +14,10 @@ from livecaption.captions.labels import Names
 from livecaption.events import Final
 from livecaption.live.event_log import EventLog, Message
 
+WOKEN_TOGETHER = 100
+"""Readers that are woken in one turn of the event loop. More: audio, and readers at other servers, wait behind those of
+a large hall. Fewer: the last one of the hall waits longer. Figures: decision 0027."""
+
 
 class News:
     """Wakes readers. All parts of a room share one, because a reader of the room reads them all."""
@@ -63,9 +67,15 @@ class _Waiting:
 
     def wake(self) -> None:
         readers, self._readers = self._readers, deque()
-        for _, woken in readers:
+        self._wake_next(readers)
+
+    def _wake_next(self, readers: deque[tuple[float, asyncio.Future[bool]]]) -> None:
+        for _ in range(min(len(readers), WOKEN_TOGETHER)):
+            _, woken = readers.popleft()
             if not woken.done():  # else it has left
                 woken.set_result(True)
+        if readers:
+            asyncio.get_running_loop().call_soon(self._wake_next, readers)
 
     def _expire(self) -> None:
         loop = asyncio.get_running_loop()

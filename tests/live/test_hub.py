@@ -8,7 +8,7 @@ import pytest
 from livecaption.events import Ack, End, Event, Final, Partial, SpeechStart
 from livecaption.live.event_log import Message
 from livecaption.live.hub import Hub
-from livecaption.live.published import News
+from livecaption.live.published import WOKEN_TOGETHER, News
 
 HEARTBEAT_S = 60.0
 END = End(0, 0, "stop")
@@ -173,3 +173,18 @@ async def test_a_reader_that_leaves_is_not_woken() -> None:
     await asyncio.sleep(0)
     leaving.cancel()
     assert not await news.wait(0.02)
+
+
+async def test_everybody_else_has_a_turn_between_the_readers_of_a_large_hall() -> None:
+    news, woken = News(), []
+
+    async def read() -> None:
+        woken.append(await news.wait(60))
+
+    reading = [asyncio.ensure_future(read()) for _ in range(3 * WOKEN_TOGETHER)]
+    await asyncio.sleep(0)
+    news.notify()
+    await asyncio.sleep(0)
+    assert len(woken) == WOKEN_TOGETHER
+    await asyncio.gather(*reading)
+    assert woken == [True] * (3 * WOKEN_TOGETHER)
