@@ -10,7 +10,6 @@ from livecaption.events import Snapshot
 from livecaption.live.bulletin import Head, encode
 from livecaption.live.hub import Hub
 from livecaption.live.registry import SessionRegistry
-from livecaption.live.session import LiveSession
 from livecaption.store.broadcast import Broadcast
 
 HEARTBEAT_S = 2.0
@@ -24,21 +23,22 @@ class Publications:
     def __init__(self, sessions: SessionRegistry, broadcast: Broadcast) -> None:
         self._sessions = sessions
         self._broadcast = broadcast
-        # By the session, not by its id. One that has left and come back is another, and its former task may still run.
-        self._tasks: dict[LiveSession, asyncio.Task[None]] = {}
-        self._owed: set[LiveSession] = set()  # those whose whole state is asked for
+        # By the hub, not by the id: a session that left and came back has another, and its former task may still run.
+        self._tasks: dict[Hub, asyncio.Task[None]] = {}
+        self._owed: set[Hub] = set()  # those whose whole state is asked for
 
     def answer(self, session_id: str) -> None:
         """Publish the whole state of a session if it is here, and what follows as long as anybody follows it."""
         session = self._sessions.known(session_id)
         if session is None or not session.options.keep:  # others could not read its finals
             return
-        self._owed.add(session)
-        if session in self._tasks:
-            session.hub.news.notify()
+        hub = session.hub
+        self._owed.add(hub)
+        if hub in self._tasks:
+            hub.news.notify()
             return
-        task = self._tasks[session] = asyncio.create_task(self._publish(session))
-        task.add_done_callback(lambda _: self._tasks.pop(session))
+        task = self._tasks[hub] = asyncio.create_task(self._publish(hub, session_id))
+        task.add_done_callback(lambda _: self._tasks.pop(hub))
 
     async def close(self) -> None:
         """Publish nothing more."""
@@ -47,25 +47,24 @@ class Publications:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _publish(self, session: LiveSession) -> None:
-        hub, topic = session.hub, session.id
+    async def _publish(self, hub: Hub, topic: str) -> None:
         seq = hub.last_seq - hub.ended
         look: object = None
 
         def take() -> str:
             nonlocal seq, look
             former, look = look, _look(hub)
-            with_state = session in self._owed or look != former
-            self._owed.discard(session)
+            with_state = hub in self._owed or look != former
+            self._owed.discard(hub)
             text, seq = bulletin(hub, seq, with_state=with_state)
             return text
 
         while True:
             await self._broadcast.publish(topic, take)
-            is_new = hub.last_seq != seq or _look(hub) != look or session in self._owed
+            is_new = hub.last_seq != seq or _look(hub) != look or hub in self._owed
             if hub.closed and not is_new:
                 return
-            if not self._broadcast.is_followed(topic) and session not in self._owed:
+            if not self._broadcast.is_followed(topic) and hub not in self._owed:
                 return
             if not is_new:
                 await hub.news.wait(HEARTBEAT_S)

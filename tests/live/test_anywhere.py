@@ -341,7 +341,7 @@ async def test_a_session_is_published_only_while_somebody_reads_it_elsewhere(
     published = one.app[SERVICES].anywhere._publications._tasks
     assert published == {}
     await read(other, ready["session"], until="snapshot")
-    assert [session.id for session in published] == [ready["session"]]
+    assert list(published) == [one.app[SERVICES].sessions.find(ready["session"]).hub]
     await eventually(lambda: other.app[SERVICES].anywhere.known(ready["session"]) is None)
     await stop(socket)
     await eventually(lambda: published == {})
