@@ -66,7 +66,9 @@ class Cluster:
     def start(self) -> None:
         """Start both machines, and return when drivers may come."""
         near, far = self._addresses
-        unneeded = ("--include-dashboard=false", "--no-monitor", f"--ray-client-server-port={free_port()}")
+        # Ray has a server for remote drivers if it finds gRPC, at a port that another cluster may have.
+        port = [f"--ray-client-server-port={free_port()}"] if find_spec("grpc") else []
+        unneeded = ("--include-dashboard=false", "--no-monitor", *port)
         head = ("--head", f"--port={self._port}", f"--temp-dir={self._directory}", "--num-gpus=0")
         self._start(*head, *unneeded, address=near)
         self._await(lambda: is_open(near, self._port))
