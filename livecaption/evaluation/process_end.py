@@ -44,9 +44,10 @@ class Patience:
 def _waited_s(pid: int) -> float:
     """Return how long the threads of a process have waited for a processor; 0 if it has ended."""
     waited_ns = 0
-    for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        with suppress(OSError):
-            waited_ns += int(thread.read_text().split()[1])
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError):
+                waited_ns += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[1])
     return waited_ns / 1e9
 
 
