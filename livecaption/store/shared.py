@@ -25,8 +25,6 @@ from livecaption.store.transcripts import TranscriptStore
 BUSY_TIMEOUT_S = 2.0
 """Wait in s for the transactions of the other processes. Longer: a stop could wait for it. Shorter: more failures to
 write where the disk is slow."""
-
-
 WATCH_INTERVAL_S = 5.0
 """Time in s between two looks whether this process still has its sessions. Longer: readers of one that has moved on
 without a word wait for longer. Shorter: more looks."""

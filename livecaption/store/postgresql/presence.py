@@ -6,7 +6,6 @@ the server ends: at once with its process, and within seconds with its machine (
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -103,10 +102,15 @@ class Presence:
         return await self._ask(f"room {wish.room}", WantedRoom(wish, self.id), owner, read)
 
     async def _ask(self, about: str, message: Message, owner: UUID, read: Read) -> Outcome:
-        if await read(partial(ownership.is_dead, server=owner)):
-            return Outcome.DEAD
+        async def send(connection: Any) -> bool:
+            if await ownership.is_dead(connection, owner):
+                return False
+            await connection.execute("SELECT pg_notify($1, $2)", channel(owner), encode(message))
+            return True
+
         with self._answers.expected(about) as answer:
-            await read(partial(_send, message=message, to=owner))
+            if not await read(send):
+                return Outcome.DEAD
             return await answer()  # without a connection: a server that hangs may have hundreds of sessions
 
     async def _connected(self) -> Any:
@@ -159,10 +163,6 @@ class Presence:
         server, _, name = payload.partition(" ")
         if server != self.id.hex:
             self._room_changed(name)
-
-
-async def _send(connection: Any, message: Message, to: UUID) -> None:
-    await connection.execute("SELECT pg_notify($1, $2)", channel(to), encode(message))
 
 
 def _now_s() -> float:
