@@ -104,7 +104,10 @@ class _Readers:
                 poll.register(number, select.EPOLLIN)
             while not self._is_over:
                 for number, _ in poll.poll(0.1):
-                    self._take(number, self._sockets[number].recv(MAX_BYTES))
+                    data = self._sockets[number].recv(MAX_BYTES)
+                    self._take(number, data)
+                    if not data:  # the server has closed it
+                        poll.unregister(number)
         for connection in self._sockets.values():
             connection.close()
 
