@@ -81,6 +81,15 @@ def mirrored(owner: Owner) -> Mirror:
     return mirror
 
 
+def behind(*finals: Final) -> tuple[Owner, Mirror, tuple[int, Final]]:
+    """Return a server that has published these, its mirror, and the last one, which the store does not have yet."""
+    owner = Owner()
+    owner.publish(*finals)
+    owner.tell()
+    late = owner.stored.pop()
+    return owner, mirrored(owner), late
+
+
 def events_of(read: tuple[list[Message], int]) -> list[Event]:
     return [message.event for message in read[0]]
 
@@ -241,11 +250,7 @@ def test_a_deleted_session_is_forgotten_and_what_follows_is_not() -> None:
 
 
 def test_a_mirror_lacks_finals_as_long_as_the_store_is_behind() -> None:
-    owner = Owner()
-    owner.publish(final(0))
-    owner.tell()
-    late = owner.stored.pop()
-    mirror = mirrored(owner)
+    owner, mirror, late = behind(final(0))
     assert (mirror.is_torn, mirror.is_lacking, mirror.finals) == (False, True, [])
     owner.stored.append(late)
     owner.mend(mirror)
@@ -253,11 +258,7 @@ def test_a_mirror_lacks_finals_as_long_as_the_store_is_behind() -> None:
 
 
 def test_a_reader_of_a_mirror_that_lacks_finals_gets_them_at_any_server() -> None:
-    owner = Owner()
-    owner.publish(final(0))
-    owner.tell()
-    late = owner.stored.pop()
-    mirror = mirrored(owner)
+    owner, mirror, late = behind(final(0))
     to_home, to_mirror = Reader(mirror), Reader(mirror)
     for reader in (to_home, to_mirror):
         reader.read()
@@ -273,11 +274,7 @@ def test_a_reader_of_a_mirror_that_lacks_finals_gets_them_at_any_server() -> Non
 
 
 def test_players_and_polls_wait_for_what_a_mirror_lacks() -> None:
-    owner = Owner()
-    owner.publish(final(0), final(1))
-    owner.tell()
-    late = owner.stored.pop()
-    mirror = mirrored(owner)
+    owner, mirror, late = behind(final(0), final(1))
     owner.publish(final(2), SpeechStart(3, 3000))
     mirror.receive(owner.tell())
     assert (mirror.finals, mirror.open_since_ms) == ([final(0), final(2)], final(0).start_ms)
@@ -287,11 +284,7 @@ def test_players_and_polls_wait_for_what_a_mirror_lacks() -> None:
 
 
 def test_the_translation_of_a_final_that_is_missing_is_not_shown() -> None:
-    owner = Owner()
-    owner.publish(final(0))
-    owner.tell()
-    owner.stored.pop()
-    mirror = mirrored(owner)
+    owner, mirror, _ = behind(final(0))
     owner.publish(Translation(0, "fr", "un"))
     mirror.receive(owner.tell())
     assert (mirror.read(mirror.last_seq - 1)[0], mirror.is_lacking) == ([], True)
