@@ -17,7 +17,7 @@ from livecaption.store.rows import SessionState
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.processes import ServerProcess, serving
-from tests.support.relay import Relay
+from tests.support.relay import Relay, accepting
 from tests.support.restarts import SETTINGS, TALK, assert_same_utterances, captioned, finals_of, paced
 from tests.support.stored import session_state, stored_texts
 
@@ -67,13 +67,12 @@ async def two_servers(address: str, of_the_second: Mapping[str, str] | None = No
             for environment in (None, of_the_second)
         ]
         balancer = Balancer(servers, [await server.ready() for server in servers])
-        listener = await asyncio.start_server(balancer.serve, "127.0.0.1", 0)
-        balancer.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+        port = await stack.enter_async_context(accepting(balancer.serve))
+        balancer.url = f"http://127.0.0.1:{port}/"
         try:
             yield balancer
         finally:
             balancer.switch()
-            listener.close()
 
 
 async def check_a_talk(cluster: Cluster, balancer: Balancer, act: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -87,6 +87,20 @@ class Relay:
 
 
 @asynccontextmanager
+async def accepting(served: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]) -> AsyncIterator[int]:
+    """Accept connections on a port, which is yielded. At the end, others may still be on their way."""
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    [listening] = server.sockets
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        # A server that closes between the acceptance and the beginning of a connection leaves the socket open.
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+        await asyncio.sleep(0)
+        server.close()
+
+
+@asynccontextmanager
 async def relay_to(url: str, breaks: Sequence[tuple[float, float]] = ()) -> AsyncIterator[Relay]:
     """Run a relay to the server at `url`."""
     parts = urlsplit(url)
@@ -100,14 +114,12 @@ async def relay_to(url: str, breaks: Sequence[tuple[float, float]] = ()) -> Asyn
         task.add_done_callback(serving.discard)
         task.add_done_callback(lambda _: writer.transport.abort())  # it may be cancelled before it begins
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    relay.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     try:
-        yield relay
+        async with accepting(serve) as port:
+            relay.url = f"http://127.0.0.1:{port}/"
+            yield relay
     finally:
         relay.break_all()
-        server.close()
-        await server.wait_closed()
         for task in serving:
             task.cancel()
         if serving:
