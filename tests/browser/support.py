@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 import segno
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Error, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,10 +57,20 @@ async def emptied(context: BrowserContext) -> AsyncIterator[BrowserContext]:
     try:
         yield context
     finally:
+        await show_if_failed(context)
         for page in context.pages[1:]:
             if page.url.startswith("http"):
                 await page.evaluate("localStorage.clear()")
             await page.close()
+
+
+async def show_if_failed(context: BrowserContext) -> None:
+    """Print what the pages show, and where they are, if the test has failed."""
+    if not hasattr(sys, "last_value"):  # pytest sets it
+        return
+    for page in context.pages:
+        with suppress(Error):
+            print(f"--- {page.url} shows:", await page.locator("body").inner_text(timeout=2000), sep="\n")
 
 
 VIOLATIONS = """async (options) => {

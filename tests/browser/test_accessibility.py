@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.browser.support import Server, assert_accessible
+from tests.browser.support import Server, assert_accessible, show_if_failed
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -41,6 +41,7 @@ async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
     """A profile that lets axe into the pages."""
     async with await speaking_browser.new_context(bypass_csp=True) as context:
         yield context
+        await show_if_failed(context)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

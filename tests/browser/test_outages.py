@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from livecaption.client import Reconnecting, RoomEntry, StreamSettings, connect
-from tests.browser.support import ROOT, Serve, Server, serving
+from tests.browser.support import ROOT, Serve, Server, serving, show_if_failed
 from tests.browser.test_speaker_page import (
     TIMEOUT_MS,
     end_event,
@@ -39,6 +39,7 @@ async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
     async with await speaking_browser.new_context(bypass_csp=True, permissions=["microphone"]) as context:
         context.set_default_timeout(TIMEOUT_MS)
         yield context
+        await show_if_failed(context)
 
 
 async def impatient(context: BrowserContext, **limits_ms: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.browser.support import ALL_SCHEMES, ROOT, Serve, Server, assert_accessible
+from tests.browser.support import ALL_SCHEMES, ROOT, Serve, Server, assert_accessible, show_if_failed
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -24,6 +24,7 @@ async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
     async with await speaking_browser.new_context(bypass_csp=True) as context:
         context.set_default_timeout(TIMEOUT_MS)
         yield context
+        await show_if_failed(context)
 
 
 async def opened(context: BrowserContext, url: str) -> Page:
