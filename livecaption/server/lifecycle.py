@@ -47,6 +47,8 @@ from livecaption.workers.pool import PoolState
 CLEANUP_TIMEOUT_S = 3.0
 STOP_MARGIN_S = 2.0
 """Time that a stop may take beyond the drain and the workers, before the process is ended by force."""
+FORCE_TIMEOUT_S = 0.2
+"""Time that a forced stop may take, before the process is ended by force."""
 FAREWELL_TIMEOUT_S = 0.1
 """Time to send close code 1001 to all clients in a forced stop."""
 READ_BYTES = 4 * 1024
@@ -191,6 +193,7 @@ class _Stop:
         services = runner.app[SERVICES]
         config = services.config
         self.stop_timeout_s = config.server.drain_timeout_s + config.workers.stop_timeout_s + STOP_MARGIN_S
+        self.force_timeout_s = FORCE_TIMEOUT_S
         self._sessions = services.sessions
 
     def stop(self, number: int) -> None:

@@ -53,6 +53,9 @@ from livecaption.workers.restart import RestartConfig, RestartPolicy
 STOP_MARGIN_S = 6.0
 """Time that a stop may take beyond the drain and the workers, before the processes are ended by force: 4 s more than
 each of them has for itself."""
+FORCE_TIMEOUT_S = 0.5
+"""Time that a forced stop may take, before the processes are ended by force: 0.3 s more than each of them has for
+itself. Shorter: on a busy machine, clients do not receive close code 1001."""
 HUNG_TURNS = 30
 """Looks, one a second, at a process that has sent nothing, after which it is killed: what systemd does with
 `WatchdogSec=30`. Looks are counted and not time, because the parent may be stopped together with the processes."""
@@ -164,6 +167,7 @@ class Parent:
         reloading.add("processes", self._reload)
         self.reload = reloading.run
         self.stop_timeout_s = config.server.drain_timeout_s + config.workers.stop_timeout_s + STOP_MARGIN_S
+        self.force_timeout_s = FORCE_TIMEOUT_S
 
     @property
     def owners(self) -> list[str]:

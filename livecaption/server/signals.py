@@ -10,7 +10,7 @@ the main thread. They do not run while it is blocked in C. If a signal arrives j
 they do not run until something else wakes it. The loop's `add_signal_handler` needs a turn of the loop.
 
 The thread needs neither, and works before there is a loop and on Windows. It also ends the process if the loop does
-not: after the budget of an orderly stop, or 0.2 s after a forced one.
+not: after the budget of an orderly stop, or that of a forced one.
 """
 
 import os
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 MIN_GAP_S = 0.3
 """Signals closer together count as one. `uv run` forwards a copy of Ctrl+C after 0.2 s; `tini -g` and terminals also
 send signals twice."""
-FORCE_TIMEOUT_S = 0.2
-"""Time that the loop may take for a forced stop before the thread ends the process."""
 
 ORPHANED = 86
 """The exit status of a process whose parent is gone, as in `ipc.lifeline`, whose imports would be too slow here."""
@@ -83,12 +81,14 @@ class Stoppable(Protocol):
 
     stop_timeout_s: float
     """Time that an orderly stop may take."""
+    force_timeout_s: float
+    """Time that a forced stop may take."""
 
     def stop(self, number: int) -> None:
         """Begin an orderly stop. Called in the loop."""
 
     def force(self, number: int) -> None:
-        """End the process within 0.2 s, with exit code 128 + number. Called in the loop."""
+        """Begin a forced stop, with exit code 128 + number. Called in the loop."""
 
     def reload(self) -> None:
         """Read files again. Called in the loop."""
@@ -171,7 +171,7 @@ class SignalInbox:
                 deadline_s = now_s + self._server.stop_timeout_s
                 self._call(self._server.stop, number)
             else:
-                forced, deadline_s = number, now_s + FORCE_TIMEOUT_S
+                forced, deadline_s = number, now_s + self._server.force_timeout_s
                 self._call(self._server.force, number)
 
     def _call(self, callback: Callable[..., None], *arguments: int) -> None:

@@ -404,7 +404,8 @@ async def test_the_sound_of_a_tab_is_captioned_until_it_is_closed(
         await page.goto(scripted_server.url)
         await page.locator("#source").select_option("Tab or screen sound")
         await press_start(page)
-        await expect(page.locator("#transcript p").first).to_contain_text("One two", timeout=SPEECH_TIMEOUT_MS)
+        # The first utterance may be the rest of one.
+        await expect(page.locator("#transcript")).to_contain_text("One two", timeout=SPEECH_TIMEOUT_MS)
 
         await talk.close()
         await expect(page.get_by_role("alert")).to_contain_text("The sound source has ended")

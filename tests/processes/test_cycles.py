@@ -74,10 +74,12 @@ async def test_a_rolling_restart_under_24_streams_costs_no_word_and_ends_no_sess
     cluster: Cluster, tmp_path: Path
 ) -> None:
     async with two_cells(cluster, tmp_path) as (cells, url):
-        talks = [Talk(url, unchecked(), 1) for _ in range(24)]
+        restarted = asyncio.Event()
+        talks = [Talk(url, unchecked(), 1, restarted) for _ in range(24)]
         running = [asyncio.ensure_future(talk.run()) for talk in talks]
         await eventually(lambda: all(talk.events for talk in talks), 60)
         await cells.restart_all()
+        restarted.set()
         await asyncio.gather(*running)
         for talk in talks:
             talk.check(may_be_early=any(EARLY in server.output for server in cells.all))

@@ -61,6 +61,7 @@ async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_publisher_an
         unbroken = finals_of(await captioned(servers.url))
         assert len(unbroken) == 7
         for seed in range(N_TALKS):
+            await servers.server.ready()
             chance = random.Random(seed)
             events: list[StreamEvent] = []
             talking = asyncio.ensure_future(transcribe(servers.url, paced(), events.append, SETTINGS))

@@ -19,7 +19,8 @@ from tests.support.streaming import Publisher, speaking
 pytestmark = pytest.mark.processes
 
 IDLE_STOP_S = 0.5
-FORCED_STOP_S = 0.3
+FORCED_STOP_S = 1.5
+"""Less than the answer takes that a stop in order would wait for."""
 ENGINES = ["scripted", pytest.param("", id="model", marks=pytest.mark.model)]
 """The value of `--engine`; empty is the default, real Whisper."""
 

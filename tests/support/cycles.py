@@ -37,11 +37,12 @@ Fault = Callable[[random.Random], Awaitable[None]]
 
 @dataclass
 class Talk:
-    """One publisher with readers, and what they got."""
+    """One publisher with readers, and what they got. The last utterance waits for `ends`."""
 
     url: str
     trusted: ssl.SSLContext | None
     n_readers: int
+    ends: asyncio.Event | None = None
     events: list[StreamEvent] = field(default_factory=list)
     lost_s: list[float] = field(default_factory=list)
     reconnected_s: list[float] = field(default_factory=list)
@@ -49,7 +50,8 @@ class Talk:
 
     async def run(self) -> None:
         """Talk until the end, and read until the readers have all of it."""
-        talking = asyncio.ensure_future(transcribe(self.url, paced(), self._receive, SETTINGS, ssl=self.trusted))
+        audio = paced(self.ends)
+        talking = asyncio.ensure_future(transcribe(self.url, audio, self._receive, SETTINGS, ssl=self.trusted))
         await eventually(lambda: self.events or talking.done(), WITHIN_S)
         self.readers = [Reader(self.url, self.session, self.trusted) for _ in range(self.n_readers)]
         async with asyncio.timeout(WITHIN_S):

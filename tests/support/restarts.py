@@ -25,6 +25,8 @@ TALK = pcm_s16le(
         "silence 900ms"
     )
 )
+LAST_BYTES = len(pcm_s16le(sound("speech 1600ms, silence 900ms")))
+"""The last utterance of the talk."""
 SETTINGS = StreamSettings(words=True, endpointing=Endpointing(silence_ms=500))
 VAD_MS = 60
 """Tolerance of the times of speech. A restarted server has not measured the earlier noise, and is some frames off."""
@@ -125,11 +127,13 @@ class Reader:
         return lines
 
 
-async def paced() -> AsyncIterator[bytes]:
-    """Yield the talk, faster than real time."""
+async def paced(ends: asyncio.Event | None = None) -> AsyncIterator[bytes]:
+    """Yield the talk, faster than real time. The last utterance waits for the event."""
     loop = asyncio.get_running_loop()
     begin_s = loop.time()
     for at in range(0, len(TALK), CHUNK_BYTES):
+        if ends is not None and at >= len(TALK) - LAST_BYTES:
+            await ends.wait()
         yield TALK[at : at + CHUNK_BYTES]
         await asyncio.sleep(max(0.0, begin_s + (at + CHUNK_BYTES) / 32_000 / SPEED - loop.time()))
 
