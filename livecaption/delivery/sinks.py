@@ -29,6 +29,9 @@ from livecaption.live.rooms import Rooms
 
 LOOK_S = 15.0
 """Time after which a sink looks again for a room that could not be read."""
+BACK_S = 0.2
+"""Time after which a sink looks again for a room whose part goes on elsewhere. Shorter: the store is asked more often
+while the part is between two servers."""
 FAREWELL_S = 0.5
 """Time in which the last captions are sent when the server stops. The clean-up of the server has 3 s for all, and its
 workers need one of them."""
@@ -133,6 +136,7 @@ class Sink:
     async def _follow(self) -> None:
         is_new = True
         while True:
+            look_s = LOOK_S
             try:
                 room = await self.source.open()
             except StoreFailed:
@@ -149,10 +153,11 @@ class Sink:
                         async with aclosing(room.subscribe(cursor, LOOK_S)) as feed:
                             async for messages in feed:
                                 self._take(message.event for message in messages)
+                    look_s = BACK_S
                 is_new = False
             if self.source.is_over:
                 break
-            await self._source_news.wait(LOOK_S)
+            await self._source_news.wait(look_s)
         self._has_read_all = True
         self._news.set()
 

@@ -269,6 +269,7 @@ class Rooms:
                 task = asyncio.ensure_future(self._refresh(room))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+        self.news.notify()  # it may be one for which a sink waits
 
     async def _refresh(self, room: Room) -> None:
         assert self._store is not None

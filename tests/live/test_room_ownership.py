@@ -10,6 +10,7 @@ import m3u8
 import pytest
 from aiohttp import ClientWebSocketResponse
 
+from livecaption.delivery import sinks
 from livecaption.delivery.destination import Destination
 from livecaption.delivery.sources import RoomSource
 from livecaption.server.services import SERVICES
@@ -256,12 +257,13 @@ async def receiver() -> AsyncIterator[CaptionReceiver]:
 
 
 async def test_a_sink_gets_the_captions_of_a_room_once_wherever_its_parts_run(
-    serve: Serve, receiver: CaptionReceiver
+    serve: Serve, receiver: CaptionReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stays at the server where it was attached."""
+    """It stays at the server where it was attached, and gets the captions of other servers at once."""
+    monkeypatch.setattr(sinks, "LOOK_S", 1000.0)
     servers = [await serve(), await serve()]
-    sinks = servers[0].app[SERVICES].sinks
-    await sinks.attach(RoomSource(NAME, servers[0].app[SERVICES].rooms), "zoom", Destination("zoom", receiver.url))
+    services = servers[0].app[SERVICES]
+    await services.sinks.attach(RoomSource(NAME, services.rooms), "zoom", Destination("zoom", receiver.url))
     texts = []
     former = None
     for n in range(1, 5):
