@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+from livecaption.captions.character_times import character_times_ms
 from livecaption.captions.labels import NO_NAMES, Names, in_turns, label, n_characters, prefix
 from livecaption.captions.line_breaking import PLAIN, BreakableText, shortened, width
 from livecaption.events import Final
@@ -210,7 +211,7 @@ class _ChannelCues:
         self._voice_before = self._voice
         next_ms = following.start_ms if following else None
         said = _Run(self._run, self._line_length - width(margin), next_ms, name if is_new else "").cues()
-        next_start_ms = None if following is None else max(0, _character_times_ms(following)[0][0])
+        next_start_ms = None if following is None else max(0, character_times_ms(following)[0][0])
         shown = []
         for cue, following_start_ms in zip(said, [*(cue.start_ms for cue in said[1:]), next_start_ms], strict=True):
             # It waits for the cue before, which people must read too: speech may be faster than captions can be shown.
@@ -282,7 +283,7 @@ class _Run:
         self._line_length = line_length
         said = name + " ".join(final.text for final in finals)
         self._text = BreakableText(said, finals[0].language, line_length)
-        characters_ms = [times_ms for final in finals for times_ms in _character_times_ms(final)]
+        characters_ms = [times_ms for final in finals for times_ms in character_times_ms(final)]
         characters_ms = [(characters_ms[0][0],) * 2] * n_characters(name) + characters_ms
         self._starts_ms: list[int] = []
         ends_ms: list[int] = []
@@ -362,25 +363,6 @@ def _end_ms(start_ms: int, said: Cue, next_start_ms: int | None) -> int:
     if next_start_ms <= min(end_ms + CLOSED_GAP_MS, latest_ms):
         return max(next_start_ms, start_ms + MIN_CUE_MS)
     return min(end_ms, next_start_ms - MIN_GAP_MS)
-
-
-def _character_times_ms(final: Final) -> list[tuple[int, int]]:
-    """Return the start and end of each character that is not a space."""
-    characters = "".join(final.text.split())
-    words = final.words or ()
-    if "".join("".join(word.word.split()) for word in words) == characters:
-        return [
-            (_within(final, word.start_ms), _within(final, word.end_ms))
-            for word in words
-            for _ in range(n_characters(word.word))
-        ]
-    duration_ms = final.end_ms - final.start_ms
-    edges = [final.start_ms + duration_ms * n // len(characters) for n in range(len(characters) + 1)]
-    return list(pairwise(edges))
-
-
-def _within(final: Final, at_ms: int) -> int:
-    return min(max(at_ms, final.start_ms), final.end_ms)
 
 
 def _offset(line: str, n: int) -> int:

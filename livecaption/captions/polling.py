@@ -25,7 +25,7 @@ class Line:
     """One line, or nothing.
 
     Attributes:
-        content: the text, which ends with a space; empty: there is nothing new.
+        content: the text, which ends with a space, unless a word is cut here; empty: there is nothing new.
         position: the position behind it.
         language: its language; empty: unknown.
     """
@@ -97,8 +97,8 @@ Parts = Iterable[tuple[int, Texts]]
 def next_line(parts: Parts, position: int, length: int) -> Line:
     """Return the line behind this position.
 
-    A line ends where the next word would be too much, and at the end of an utterance or turn. The name of a speaker is
-    not counted among its characters.
+    A line ends where the next word would be too much, and at the end of an utterance or turn. A text without spaces is
+    cut where the line is full. The name of a speaker is not counted among its characters.
 
     Args:
         parts: the parts of the room.
@@ -115,7 +115,9 @@ def next_line(parts: Parts, position: int, length: int) -> Line:
             turn_end = min((start for start in said.prefixes if start > begin), default=len(said.text))
             end = _end(said.text[:turn_end], begin, length)
             content = said.prefixes.get(begin, "") + said.text[begin:end]
-            return Line(content if content.endswith(" ") else content + " ", at + end, said.language)
+            # A word that is cut goes on in the next line.
+            gap = " " if end == turn_end and not content.endswith(" ") else ""
+            return Line(content + gap, at + end, said.language)
     return Line("", position, "")
 
 

@@ -1,6 +1,7 @@
 """`livecaption token` makes keys for `serve --tokens`, and lists those of a file."""
 
 import argparse
+import errno
 import os
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -120,6 +121,7 @@ def _append(key: Key, path: Path) -> None:
 
     Raises:
         ConfigError: the file is no file of keys, or has one with this name.
+        OSError: the key cannot be written. No part of it is in the file.
     """
     section = as_toml(key)
     if path.exists():
@@ -128,8 +130,12 @@ def _append(key: Key, path: Path) -> None:
             raise ConfigError(f"{path}: there is a key with the name {key.name!r} already")
         text = path.read_text(encoding="utf-8-sig")
         section = ("" if not text or text.endswith("\n") else "\n") + ("\n" if text else "") + section
+    content = section.encode()
     with path.open("ab", buffering=0) as file:
-        file.write(section.encode())
+        n_bytes_before = file.tell()
+        if file.write(content) < len(content):
+            file.truncate(n_bytes_before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _name(name: str) -> str:

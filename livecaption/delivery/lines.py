@@ -113,12 +113,11 @@ class _ChannelLines:
         Where another person speaks, the name comes first, unless words of the utterance were sent before its end.
         """
         self._done = final.utterance
-        said = units(final.text)
-        n_sent = self._n_units_sent() if self._n_characters else 0
-        rest = "".join(said[n_sent:])
+        n_units, n_characters_more = self._sent()
+        rest = "".join(units(final.text)[n_units:])[n_characters_more:]
         if not rest.strip():
             return
-        if n_sent:
+        if n_units or n_characters_more:
             pieces = [replace(final, text=rest, start_ms=self._time_ms(final), words=None, turns=None)]
             self._voice = ""  # the next final is named in any case
         else:
@@ -129,15 +128,18 @@ class _ChannelLines:
             for cue in cues([piece], self._line_length, names, labelled=is_new and piece.channel is None):
                 yield self._text(cue.lines, cue.start_ms)
 
-    def _n_units_sent(self) -> int:
-        """Return the number of words that were sent. The final may write them with other case and punctuation."""
-        n_sent, n_units = 0, 0
-        for unit in units(self._stable):
-            n_sent += n_characters(unit)
-            if n_sent > self._n_characters:
-                break
-            n_units += 1
-        return n_units
+    def _sent(self) -> tuple[int, int]:
+        """Return the numbers of words, and of characters of the next one, that were sent.
+
+        The final may write the words with other case and punctuation. A word that is longer than a line is sent in
+        pieces.
+        """
+        n_left = self._n_characters
+        for n_units, unit in enumerate(said := units(self._stable)):
+            if n_left < n_characters(unit):
+                return n_units, n_left
+            n_left -= n_characters(unit)
+        return len(said), 0
 
     def _time_ms(self, caption: Partial | Final) -> int:
         """Return when the words after those that were sent begin, by their share of the characters."""

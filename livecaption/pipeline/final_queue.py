@@ -176,10 +176,20 @@ class FinalQueue:
         """Adapt the case of the first letter to the end of the final that was released before."""
         if self.newest is not None:
             continues = final.start_ms == self.newest.end_ms
-            final = replace(final, text=join_case(final.text, self.newest.text, continues=continues))
+            final = _with_case(final, join_case(final.text, self.newest.text, continues=continues))
         if final.text:
             self.newest = final
         return final
 
     def _finals(self) -> Iterator[AwaitedFinal]:
         return (item for item in self._items if isinstance(item, AwaitedFinal))
+
+
+def _with_case(final: Final, text: str) -> Final:
+    """Return the final with this text, whose first letter may have another case. So has that of its first word."""
+    words = final.words
+    # Where committed words stay, the engine's first word may be another one.
+    if words and final.text and words[0].word.startswith(final.text[0]):
+        letters = text[: len(text) - len(final.text) + 1]  # as a capital, one letter may be two
+        words = (replace(words[0], word=letters + words[0].word[1:]), *words[1:])
+    return replace(final, text=text, words=words)

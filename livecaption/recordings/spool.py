@@ -33,7 +33,7 @@ class Spool:
         self._file = file
         self._max_bytes = max_bytes
         self._waiting = bytearray()
-        self._writing: asyncio.Future[int] | None = None
+        self._writing: asyncio.Future[None] | None = None
 
     def check(self, n_bytes: int | None) -> None:
         """Check a size that a client announces. None: it announces none.
@@ -81,12 +81,19 @@ class Spool:
     async def _flush(self) -> None:
         data = bytes(self._waiting)
         self._waiting.clear()
-        self._writing = asyncio.get_running_loop().run_in_executor(None, self._file.write, data)
+        self._writing = asyncio.get_running_loop().run_in_executor(None, _write, self._file, data)
         try:
             await asyncio.shield(self._writing)
         except OSError as error:
             message = f"the recording cannot be stored for its transcription: {error.strerror}"
             raise Unavailable(message, retry_after_s=RETRY_AFTER_S) from None
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    """Write all bytes. The file has no buffer, so a disk that is nearly full takes a part of them without an error."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Captions as a broadcaster sets them: lines, cues and their times, and the roll-up of live text."""
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -237,6 +238,12 @@ def test_a_pause_within_an_utterance_is_a_pause_of_the_captions() -> None:
         (1000, (" ".join(["abcd"] * 7),)),
         (6750, (" ".join(["efgh"] * 7),)),
     ]
+
+
+def test_a_pause_is_one_too_where_the_text_has_another_word_than_the_engine() -> None:
+    said = evenly_spoken("abcd " * 7 + "efgh " * 7, 1000, 250, pauses_ms={7: 4000})
+    for text in (said.text.replace("abcd", "Abcd", 1), said.text.replace("efgh", "ef", 1)):
+        assert [cue.start_ms for cue in cues([replace(said, text=text)])] == [1000, 6750]
 
 
 def test_a_cue_stays_until_it_can_have_been_read_if_nobody_speaks() -> None:

@@ -106,10 +106,16 @@ def test_two_finals_that_end_together_are_two() -> None:
 
 
 @for_each("length", [1, 5, 32, 200])
-def test_a_word_that_is_longer_than_a_line_is_cut(length: int) -> None:
+def test_a_word_that_is_longer_than_a_line_is_cut_without_a_space(length: int) -> None:
     lines = polled([(BEGAN_AT_MS, [final("字幕" * 20)])], length)
     assert max(len(line.content.rstrip()) for line in lines) <= length
-    assert "".join(line.content.rstrip() for line in lines) == "字幕" * 20
+    assert "".join(line.content for line in lines) == "字幕" * 20 + " "
+
+
+def test_a_turn_without_spaces_ends_with_one() -> None:
+    said = replace(final("你好。你好！"), turns=(Turn(1, "你好。", 0, 1), Turn(2, "你好！", 1, 2)))
+    contents = [line.content for line in polled([(BEGAN_AT_MS, [said])])]
+    assert contents == ["Speaker 1: 你好。 ", "Speaker 2: 你好！ "]
 
 
 @given(st.lists(st.lists(st.text("abc.,é", min_size=1, max_size=12), max_size=20), max_size=5), st.integers(12, 60))

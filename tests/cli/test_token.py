@@ -1,5 +1,6 @@
 """`livecaption token`: it makes keys that `serve --tokens` reads, and lists them without a secret."""
 
+import os
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ from livecaption import keys
 from livecaption.cli import main
 from livecaption.keys import Key, Role
 from tests.support.cases import for_each
+from tests.support.disks import fill_up, small_disk
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +82,22 @@ def test_a_wrong_key_is_refused_and_the_file_stays(
     assert main(["token", "create", "--name", "new", "--role", "read", "--tokens", str(file), *arguments]) == 2
     assert reason in capsys.readouterr().err
     assert file.read_text() == before
+
+
+def test_a_disk_that_has_room_for_a_part_of_a_key_leaves_the_file_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create = ["token", "create", "--role", "read", "--tokens"]
+    with small_disk(tmp_path / "disk") as disk:
+        file = disk / "keys.toml"
+        assert main([*create, str(file), "--name", "Hall A"]) == 0
+        section = file.read_text()
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+        file.write_text(before := section + "#" * (page_bytes - len(section) - 10) + "\n")
+        fill_up(disk)
+        assert main([*create, str(file), "--name", "Hall B"]) == 1
+        assert file.read_text() == before
+    assert "No space left" in capsys.readouterr().err
 
 
 def test_a_list_needs_a_file_of_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

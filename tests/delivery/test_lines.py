@@ -144,6 +144,33 @@ def test_however_words_are_committed_each_is_sent_once_and_in_order(
     assert words(texts).split() == said
 
 
+def test_a_word_that_is_longer_than_a_line_goes_on_in_the_final_where_it_was_cut() -> None:
+    stable = "die Donaudampfschifffahrtsgesellschaftskapitänsmütze"
+    texts = sent(room("a"), partial(stable), final(f"{stable} liegt hier."), line_length=32)
+    assert [text.lines for text in texts] == [
+        ("die",),
+        ("Donaudampfschifffahrtsgesellscha",),
+        ("ftskapitänsmütze liegt hier.",),
+    ]
+
+
+@given(
+    st.lists(
+        st.text("abé,.'กั", min_size=1, max_size=14) | st.text("abé,.'กั", min_size=40, max_size=100),
+        min_size=1,
+        max_size=6,
+    ),
+    st.lists(st.integers(0, 6), max_size=4),
+    st.sampled_from([32, 37, 42]),
+)
+def test_each_character_of_words_that_are_longer_than_a_line_is_sent_once(
+    said: list[str], committed: list[int], line_length: int
+) -> None:
+    text = " ".join(said)
+    partials = [partial(" ".join(said[:n]), text) for n in sorted(committed)]
+    assert "".join(words(sent(room("a"), *partials, final(text), line_length=line_length)).split()) == "".join(said)
+
+
 @given(st.text("日本語の字幕。、は", min_size=1, max_size=80), st.lists(st.integers(0, 80), max_size=5))
 def test_each_character_of_a_language_without_spaces_is_sent_once(said: str, committed: list[int]) -> None:
     partials = [partial(said[:n], said) for n in sorted(committed)]

@@ -123,6 +123,18 @@ def test_the_case_of_a_final_is_joined_to_the_newest_one_that_has_text() -> None
     assert queue.newest.utterance == 2
 
 
+@pytest.mark.parametrize("text", ["and then", "ßa"])  # a capital may be two letters
+def test_the_first_word_has_the_case_of_the_text(text: str) -> None:
+    first, second = awaited(0), awaited(1, words=True)
+    queue = queue_of(first, second)
+    first.answer(hypothesis("Yes."), 10.0)
+    second.answer(hypothesis(text, words=tuple(Word(word, 200, 700, 0.9) for word in text.split())), 10.0)
+    final = queue.release()[1]
+    assert isinstance(final, Final)
+    assert final.words is not None
+    assert final.text == text[0].upper() + text[1:] == " ".join(word.word for word in final.words)
+
+
 def test_a_final_is_found_by_its_request_until_it_is_out() -> None:
     final = awaited(4)
     queue = queue_of(Flushed(None), final)

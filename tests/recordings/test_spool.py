@@ -52,6 +52,29 @@ async def test_a_full_disk_is_a_reason_to_come_back_later() -> None:
     assert caught.value.retry_after_s
 
 
+class NearlyFullDisk(io.BytesIO):
+    """Has room for `room` bytes. Like a file without a buffer, it stores a part where the rest has no room."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room = room
+
+    def write(self, data: Any, /) -> int:
+        if not self._room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        n_bytes = super().write(data[: self._room])
+        self._room -= n_bytes
+        return n_bytes
+
+
+async def test_so_is_a_disk_that_has_room_for_a_part_of_the_last_bytes() -> None:
+    spool = Spool(NearlyFullDisk(WRITE_BYTES + 1000), 2**24)
+    await spool.write(bytes(WRITE_BYTES))
+    await spool.write(bytes(1001))
+    with pytest.raises(Unavailable, match="No space left"):
+        await spool.finish()
+
+
 async def test_so_is_a_directory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(Unavailable):
