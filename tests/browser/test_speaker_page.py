@@ -321,6 +321,19 @@ async def test_a_page_works_where_its_storage_is_broken_or_forbidden(module_page
     assert kept == ["", "kept", True, True]
 
 
+async def test_a_choice_changes_no_other_choice_and_no_page_that_is_open(module_page: Page) -> None:
+    found = await module_page.evaluate("""async () => {
+      const { Settings } = await import("/settings.js");
+      const [speaker, reader] = [new Settings(), new Settings()];
+      speaker.set("private", true);
+      reader.set("captionSize", 150);
+      const pages = [speaker, reader, new Settings()];
+      localStorage.clear();
+      return pages.map((page) => [page.get("private"), page.get("captionSize")]);
+    }""")
+    assert found == [[True, 100], [False, 150], [True, 150]]
+
+
 async def test_a_second_page_shows_that_somebody_speaks_and_may_take_over(
     scripted_server: Server, context: BrowserContext
 ) -> None:
