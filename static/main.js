@@ -523,6 +523,8 @@ bind("noise-suppression", settings, "noiseSuppression", changeSource);
 bind("auto-gain", settings, "autoGainControl", changeSource);
 
 startButton.addEventListener("click", startOrPause);
+// Enter that is held presses a button again and again.
+startButton.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
 element("end-event").addEventListener("click", askToEnd);
 element("test-microphone").addEventListener("click", testMicrophone);
 element("enter-token").addEventListener("click", () => askForToken(learn, { code: "", action: t("Keep") }));
