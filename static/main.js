@@ -368,6 +368,8 @@ function endSession() {
 
 /** @param {Final} event */
 function showFinal(event) {
+  // The page was loaded again, and shows its words already.
+  if (transcript.has(event.utterance)) return rollUp.remove(event.utterance);
   rollUp.showFinal({ ...event, ...inTrack(event, ORIGINAL) });
   if (!transcript.add(event)) return;
   keep();
@@ -480,6 +482,7 @@ function showKeeping() {
 // --- a page that was loaded again ---
 
 async function restore() {
+  if (before.running) sharing.admitted(before.running.ready.room?.reader_token ?? "");
   await transcript.restore(before.sessions);
   if (!(await isOnlyTab)) interrupted = null;
   isRestoring = false;
