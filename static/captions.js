@@ -65,7 +65,7 @@ export class RollUp {
    * @returns {(shown: ShownText) => void}
    */
   showFinal({ utterance, text, language, channel, original = false, turns }) {
-    if (text.trim() === "") this.#remove(utterance);
+    if (text.trim() === "") this.remove(utterance);
     else this.#write(utterance, channel, { text, language: language ?? this.#language, original, turns });
     const caption = this.#open.get(utterance);
     this.#open.delete(utterance);
@@ -94,9 +94,19 @@ export class RollUp {
     this.#lines.insertBefore(line, this.#firstOpen());
   }
 
+  /**
+   * Remove the partial of this utterance, if there is one.
+   *
+   * @param {number} utterance
+   */
+  remove(utterance) {
+    for (const line of this.#open.get(utterance)?.elements ?? []) line.remove();
+    this.#open.delete(utterance);
+  }
+
   /** Remove partials that will not become final, because the connection is lost or the session is over. */
   abandonPartials() {
-    for (const utterance of this.#open.keys()) this.#remove(utterance);
+    for (const utterance of this.#open.keys()) this.remove(utterance);
   }
 
   clear() {
@@ -122,12 +132,6 @@ export class RollUp {
 
   #follow() {
     this.#viewport.scrollTop = this.#viewport.scrollHeight;
-  }
-
-  /** @param {number} utterance */
-  #remove(utterance) {
-    for (const line of this.#open.get(utterance)?.elements ?? []) line.remove();
-    this.#open.delete(utterance);
   }
 
   /**

@@ -3,6 +3,7 @@
 
 /**
  * Call the action of a key when it is pressed, unless the control that has the focus needs the key itself.
+ * A key that is held calls it once.
  *
  * @param {Record<string, () => void>} actions by the lower-case name of their key
  * @param {() => boolean} enabled
@@ -12,7 +13,7 @@ export function onKeys(actions, enabled) {
     const action = actions[event.key.toLowerCase()];
     if (!action || !enabled() || event.ctrlKey || event.altKey || event.metaKey || isNeeded(event)) return;
     event.preventDefault();
-    action();
+    if (!event.repeat) action();
   });
 }
 
@@ -23,5 +24,5 @@ export function onKeys(actions, enabled) {
  */
 function isNeeded({ key, target }) {
   if (key === " ") return document.activeElement !== document.body;
-  return target instanceof Element && target.closest("select, input, dialog") !== null;
+  return target instanceof Element && target.closest("select, input, textarea, dialog") !== null;
 }

@@ -368,6 +368,8 @@ function endSession() {
 
 /** @param {Final} event */
 function showFinal(event) {
+  // The page was loaded again, and shows its words already.
+  if (transcript.has(event.utterance)) return rollUp.remove(event.utterance);
   rollUp.showFinal({ ...event, ...inTrack(event, ORIGINAL) });
   if (!transcript.add(event)) return;
   keep();
@@ -480,6 +482,7 @@ function showKeeping() {
 // --- a page that was loaded again ---
 
 async function restore() {
+  if (before.running) sharing.admitted(before.running.ready.room?.reader_token ?? "");
   await transcript.restore(before.sessions);
   if (!(await isOnlyTab)) interrupted = null;
   isRestoring = false;
@@ -523,6 +526,8 @@ bind("noise-suppression", settings, "noiseSuppression", changeSource);
 bind("auto-gain", settings, "autoGainControl", changeSource);
 
 startButton.addEventListener("click", startOrPause);
+// Enter that is held presses a button again and again.
+startButton.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
 element("end-event").addEventListener("click", askToEnd);
 element("test-microphone").addEventListener("click", testMicrophone);
 element("enter-token").addEventListener("click", () => askForToken(learn, { code: "", action: t("Keep") }));

@@ -20,7 +20,7 @@ import { Capture } from "./microphone.js";
 import { CaptionStream, preflight } from "./stream.js";
 import { Problem } from "./words.js";
 
-/** @import { End, StreamEvent } from "./messages.js" */
+/** @import { End, Ready, StreamEvent } from "./messages.js" */
 /** @import { Choice, Chunk } from "./microphone.js" */
 /** @import { ResumePoint, StreamOptions } from "./stream.js" */
 /** @import { SessionState } from "./words.js" */
@@ -65,6 +65,8 @@ const SERVER_LEFT = [1001, 1006, 1012, 1013];
  * Shorter: somebody must come to the lectern after the server's machine was restarted.
  */
 const MAX_ABSENCE_MS = 10 * 60_000;
+/** How long a server takes at most to notice that a connection is lost: by its next ping, and the wait for the answer. */
+const MAX_UNNOTICED_MS = 30_000;
 /** The server's own limit for its last captions is shorter; only a dead connection takes longer. */
 const MAX_FINISHING_MS = 30_000;
 
@@ -95,8 +97,13 @@ export class Session {
   #endsEvent = false;
   /** Whether this session has been live: then captions are to go on by themselves. */
   #wasLive = false;
-  /** The newest resume token of this page: the server knows by it that a part which still runs is ours. */
-  #former = "";
+  /** @type {Ready | null} The newest of this page: the server knows by its token that a part which still runs is ours. */
+  #former = null;
+  /**
+   * Until when somebody who speaks in the room may be a part of our own, whose `ready` was lost on its way. By the clock
+   * of `performance`; 0: all our parts are known.
+   */
+  #unknownUntilMs = 0;
   /** Until when, by the clock of `performance`; 0: nothing is lost. */
   #absentUntilMs = 0;
 
@@ -136,8 +143,8 @@ export class Session {
     this.#token = token;
     this.#wishes = wishes;
     this.isWaiting = false;
-    this.#absentUntilMs = 0;
-    if (earlier) this.#former = earlier.ready.resume_token;
+    this.#absentUntilMs = this.#unknownUntilMs = 0;
+    if (earlier) this.#former = earlier.ready;
     this.#enter("asking");
     try {
       const { sampleRateHz, nChannels } = await this.#openCapture(choice, abort.signal);
@@ -244,7 +251,8 @@ export class Session {
    * @returns {Wishes}
    */
   #claims(wishes) {
-    return wishes.room && this.#former ? { ...wishes, room: { ...wishes.room, former: this.#former } } : wishes;
+    if (!wishes.room || !this.#former) return wishes;
+    return { ...wishes, room: { ...wishes.room, former: this.#former.resume_token } };
   }
 
   /** @param {AbortSignal} signal */
@@ -299,8 +307,8 @@ export class Session {
   #received(event) {
     if (event.type === "ready") {
       this.#wasLive = true;
-      this.#former = event.resume_token;
-      this.#absentUntilMs = 0;
+      this.#former = event;
+      this.#absentUntilMs = this.#unknownUntilMs = 0;
       this.#enter("live");
     }
     if (event.type === "status" && this.running) this.#enter(STATE_OF_STATUS[event.state] ?? this.state);
@@ -328,16 +336,22 @@ export class Session {
    * @param {number | null} code
    */
   #closed(code) {
+    const nowMs = performance.now();
+    // Perhaps the server has begun a part, and its answer is lost.
+    if (this.state === "connecting" && !this.#fatal) {
+      this.#unknownUntilMs = nowMs + (this.#former?.resume_window_ms ?? 0) + MAX_UNNOTICED_MS;
+    }
+    const isTaken = this.#fatal?.code === "room_taken";
+    const isOwn = isTaken && nowMs < this.#unknownUntilMs;
     const passes = this.#fatal
-      ? GONE.includes(this.#fatal.code) || this.#fatal.code in STATE_OF_REFUSAL
+      ? isOwn || GONE.includes(this.#fatal.code) || this.#fatal.code in STATE_OF_REFUSAL
       : SERVER_LEFT.includes(code ?? 0);
     if (passes && this.#wasLive && this.state !== "finishing") {
       this.#goOn();
       return;
     }
     // Somebody else has begun while this page was away.
-    const isTaken = this.#wasLive && this.#fatal?.code === "room_taken";
-    if (isTaken || (code === REPLACED && !this.#fatal)) {
+    if ((isTaken && this.#wasLive) || (code === REPLACED && !this.#fatal)) {
       this.#fail("replaced", new Problem("replaced"));
       return;
     }

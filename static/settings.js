@@ -44,14 +44,7 @@ export class Settings {
 
   /** @param {Partial<Values> | null} given used instead of what is kept, as by a page that nobody can operate */
   constructor(given = null) {
-    if (given) {
-      this.#values = { ...DEFAULTS, ...given };
-      return;
-    }
-    const valid = Object.entries(storedJson("localStorage", KEY) ?? {}).filter(
-      ([name, value]) => typeof value === typeof defaultOf(name),
-    );
-    this.#values = { ...DEFAULTS, ...Object.fromEntries(valid) };
+    this.#values = { ...DEFAULTS, ...(given ?? kept()) };
   }
 
   /**
@@ -69,8 +62,17 @@ export class Settings {
    */
   set(name, value) {
     Object.assign(this.#values, { [name]: value });
-    store("localStorage", KEY, JSON.stringify(this.#values));
+    // Other pages of this browser keep their choices in the same place.
+    store("localStorage", KEY, JSON.stringify({ ...kept(), [name]: value }));
   }
+}
+
+/** @returns {Partial<Values>} */
+function kept() {
+  const valid = Object.entries(storedJson("localStorage", KEY) ?? {}).filter(
+    ([name, value]) => typeof value === typeof defaultOf(name),
+  );
+  return Object.fromEntries(valid);
 }
 
 /**

@@ -148,7 +148,8 @@ export class Sharing {
 
   /** End the event while no part of it runs. Throws Problem. */
   async endEvent() {
-    await registerRoom(this.#room, { state: "ended" }, this.#options.token());
+    const answer = await registerRoom(this.#room, { state: "ended" }, this.#options.token());
+    this.admitted(answer.reader_token ?? "");
   }
 
   /** @param {OwnRoom} room */

@@ -91,6 +91,15 @@ export class TranscriptPanel {
   }
 
   /**
+   * Whether the final of this utterance of the newest session is known.
+   *
+   * @param {number} utterance
+   */
+  has(utterance) {
+    return this.#transcript.has(utterance);
+  }
+
+  /**
    * @param {Caption} final
    * @returns {boolean} whether it is a new one
    */

@@ -75,8 +75,16 @@ export class Transcript {
   }
 
   /**
-   * Take a final of the newest session; return the caption, or null if its text is empty or it is known already. A page
-   * that was loaded again gets some finals twice.
+   * Whether the final of this utterance of the newest session is known. A page that was loaded again gets some twice.
+   *
+   * @param {number} utterance
+   */
+  has(utterance) {
+    return this.#sessions.at(-1)?.utterances.has(utterance) ?? false;
+  }
+
+  /**
+   * Take a final of the newest session; return the caption, or null if its text is empty or it is known already.
    *
    * @param {Pick<Final, "utterance" | "text" | "start_ms" | "end_ms" | "language" | "channel" | "turns">} final
    * @returns {Caption | null}
@@ -84,7 +92,7 @@ export class Transcript {
   add(final) {
     const { utterance, text, start_ms, end_ms, language, channel } = final;
     const session = this.#sessions.at(-1);
-    if (!session || session.utterances.has(utterance)) return null;
+    if (!session || this.has(utterance)) return null;
     session.utterances.add(utterance);
     if (text.trim() === "") return null;
     const [startMs, endMs] = [start_ms + session.offsetMs, end_ms + session.offsetMs];

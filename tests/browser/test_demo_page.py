@@ -242,18 +242,24 @@ async def test_the_level_follows_the_sound_in_a_test_of_the_microphone_and_in_ca
 
 
 async def test_keyboard_alone_starts_and_pauses(scripted_server: Server, open_page: OpenPage) -> None:
-    """Space works without any focus; so do Tab to the button and Enter."""
+    """Space works without any focus; so do Tab to the button and Enter. A key that is held is pressed once."""
     page = await open_page(scripted_server.url)
     state = page.locator("#state")
-    await page.keyboard.press("Space")
+    await page.keyboard.down("Space")
     await expect(state).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+    await page.keyboard.down("Space")
+    assert await state.inner_text() == "Live"
+    await page.keyboard.up("Space")
     await page.keyboard.press("Space")
     await expect(state).to_have_text("Paused")
 
     while await page.evaluate("document.activeElement.id") != "start-stop":
         await page.keyboard.press("Tab")
-    await page.keyboard.press("Enter")
+    await page.keyboard.down("Enter")
     await expect(state).to_have_text("Live")
+    await page.keyboard.down("Enter")
+    assert await state.inner_text() == "Live"
+    await page.keyboard.up("Enter")
     await page.keyboard.press("Enter")
     await expect(state).to_have_text("Paused")
 

@@ -42,17 +42,17 @@ async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
         await show_if_failed(context)
 
 
-async def impatient(context: BrowserContext, **limits_ms: int) -> None:
-    """Give the page other limits of time than its own, which are too long for a test."""
-    source = (ROOT / "static" / "stream.js").read_text()
-    for name, limit_ms in limits_ms.items():
-        source, n_changed = re.subn(rf"const {name} = [^;]+;", f"const {name} = {limit_ms};", source)
+async def impatient(context: BrowserContext, module: str, **limits: float) -> None:
+    """Give a module of the page other limits of time than its own, which are too long for a test."""
+    source = (ROOT / "static" / module).read_text()
+    for name, limit in limits.items():
+        source, n_changed = re.subn(rf"const {name} = [^;]+;", f"const {name} = {limit};", source)
         assert n_changed == 1
 
     async def changed(route: Route) -> None:
         await route.fulfill(body=source, content_type="text/javascript")
 
-    await context.route("**/static/stream.js", changed)
+    await context.route(f"**/static/{module}", changed)
 
 
 async def presenting(page: Page) -> float:
@@ -110,6 +110,8 @@ async def link_behind(relay: Relay, page: Page, server: Server) -> str:
 WAITS = "The server does not take the sound now. Captions go on by themselves once it does."
 """The notice of a page whose resume window is over."""
 
+READY_OF_A_NEW_SESSION = b'"received_ms":0,"resume_window_ms"'
+
 
 async def test_a_page_goes_on_with_the_next_part_and_all_sound_if_its_session_has_ended_meanwhile(
     hasty_server: Server, context: BrowserContext
@@ -143,6 +145,47 @@ async def test_a_page_that_was_away_while_somebody_else_began_shows_it_without_a
             await expect(page.locator("#stage-mark")).to_have_text("Taken over", timeout=TIMEOUT_MS)
             assert await page.locator("dialog[open]").count() == 0
             await expect(page.locator("#notice")).to_contain_text("of sound is lost")
+
+
+async def test_a_page_is_not_refused_for_long_by_a_part_of_its_own_whose_beginning_the_network_has_lost(
+    hasty_server: Server, context: BrowserContext
+) -> None:
+    """The page cannot go on with that part. It tries again until the server does not wait for it any more."""
+    await impatient(context, "session.js", DEFAULT_RETRY_S=0.1)
+    async with relay_to(hasty_server.url) as relay:
+        page = await opened(context, relay.url)
+        link = await link_behind(relay, page, hasty_server)
+        began_s = await presenting(page)
+        await cut_off(relay, page, link)
+        relay.lost = READY_OF_A_NEW_SESSION
+        relay.up = True
+        await expect_state(page, "Live")
+        assert relay.lost == b""
+        await said(page)
+        spoken_ms = (time.monotonic() - began_s) * 1000
+        first, unknown, last = await parts_at_the_end(page)
+    assert [part["state"] for part in (first, unknown, last)] == ["ended"] * 3
+    assert first["duration_ms"] + last["duration_ms"] > spoken_ms - SLACK_MS
+
+
+async def test_a_page_shows_in_the_end_that_somebody_has_taken_over_a_part_whose_beginning_it_has_missed(
+    hasty_server: Server, context: BrowserContext
+) -> None:
+    await impatient(context, "session.js", DEFAULT_RETRY_S=0.1, MAX_UNNOTICED_MS=0)
+    async with relay_to(hasty_server.url) as relay:
+        page = await opened(context, relay.url)
+        link = await link_behind(relay, page, hasty_server)
+        await presenting(page)
+        await cut_off(relay, page, link)
+        room = await page.evaluate("JSON.parse(localStorage.getItem('livecaption.rooms')).at(-1)")
+        relay.lost = READY_OF_A_NEW_SESSION
+        relay.up = True
+        async with asyncio.timeout(TIMEOUT_MS / 1000):
+            while (await room_at(page, link))["state"] != "live":  # noqa: ASYNC110 - a request each time
+                await asyncio.sleep(0.05)
+        entry = RoomEntry(room["name"], room["secret"], take_over=True)
+        async with connect(hasty_server.url, StreamSettings(room=entry)):
+            await expect(page.locator("#stage-mark")).to_have_text("Taken over", timeout=TIMEOUT_MS)
 
 
 async def test_an_event_is_ended_while_the_page_waits_once_the_server_is_back(
@@ -187,7 +230,7 @@ async def test_a_page_whose_network_dies_without_a_word_shows_it_and_goes_on_wit
     hasty_server: Server, context: BrowserContext
 ) -> None:
     """The server still believes in the old connection. The page has waited longer than the resume window."""
-    await impatient(context, MAX_SILENCE_MS=1500)
+    await impatient(context, "stream.js", MAX_SILENCE_MS=1500)
     async with relay_to(hasty_server.url) as relay:
         page = await opened(context, relay.url)
         began_s = await presenting(page)
@@ -205,7 +248,7 @@ async def test_a_page_whose_network_dies_without_a_word_shows_it_and_goes_on_wit
 async def test_sound_that_is_lost_in_an_outage_is_counted_and_the_count_stays(
     scripted_server: Server, context: BrowserContext
 ) -> None:
-    await impatient(context, MAX_OUTAGE_MS=1000)
+    await impatient(context, "stream.js", MAX_OUTAGE_MS=1000)
     async with relay_to(scripted_server.url) as relay:
         page = await opened(context, relay.url)
         await presenting(page)

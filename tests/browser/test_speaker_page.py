@@ -128,8 +128,11 @@ async def test_an_event_has_one_link_before_it_in_its_break_and_after_its_end(
 async def test_an_event_can_be_ended_in_its_break_also_after_the_page_was_loaded_again(
     scripted_server: Server, context: BrowserContext
 ) -> None:
-    """A token that is missing is asked for, and the event ends once it was entered."""
+    """A token that is missing is asked for, and the event ends once it was entered. It is private."""
     page = await opened(context, scripted_server.url)
+    await page.get_by_label("Private").check()
+    link = await shared_link(page)
+    await press(page, "Done")
     await press(page, "Start captions")
     lines = await said(page)
     await press(page, "Pause captions")
@@ -145,7 +148,8 @@ async def test_an_event_can_be_ended_in_its_break_also_after_the_page_was_loaded
     await page.unroute("**/v1/rooms/**")
     await token.get_by_role("button", name="End event").click()
     await expect_state(page, "Ready")
-    assert (await room_at(page, await shared_link(page)))["state"] == "ended"
+    await expect(page.get_by_role("link", name="Its link")).to_have_attribute("href", link)
+    assert (await room_at(page, link))["state"] == "ended"
 
 
 async def test_a_private_event_has_a_link_of_its_own_with_its_secret(
@@ -321,6 +325,19 @@ async def test_a_page_works_where_its_storage_is_broken_or_forbidden(module_page
     assert kept == ["", "kept", True, True]
 
 
+async def test_a_choice_changes_no_other_choice_and_no_page_that_is_open(module_page: Page) -> None:
+    found = await module_page.evaluate("""async () => {
+      const { Settings } = await import("/settings.js");
+      const [speaker, reader] = [new Settings(), new Settings()];
+      speaker.set("private", true);
+      reader.set("captionSize", 150);
+      const pages = [speaker, reader, new Settings()];
+      localStorage.clear();
+      return pages.map((page) => [page.get("private"), page.get("captionSize")]);
+    }""")
+    assert found == [[True, 100], [False, 150], [True, 150]]
+
+
 async def test_a_second_page_shows_that_somebody_speaks_and_may_take_over(
     scripted_server: Server, context: BrowserContext
 ) -> None:
@@ -346,8 +363,10 @@ async def test_a_second_page_shows_that_somebody_speaks_and_may_take_over(
 async def test_a_page_that_is_loaded_again_asks_first_and_goes_on_with_its_session(
     scripted_server: Server, context: BrowserContext
 ) -> None:
+    """It is private. The server sends what it sent while the page was loaded."""
     await context.grant_permissions(["microphone"])
     page = await opened(context, scripted_server.url)
+    await page.get_by_label("Private").check()
     asked: list[str] = []
 
     async def leave(dialog: Any) -> None:
@@ -358,18 +377,31 @@ async def test_a_page_that_is_loaded_again_asks_first_and_goes_on_with_its_sessi
     await press(page, "Start captions")
     before = await said(page)
     link = await shared_link(page)
-    await page.reload()
+    await page.add_init_script(
+        "const tab = JSON.parse(sessionStorage['livecaption.tab']); tab.running.lastSeq = 1;"
+        "sessionStorage['livecaption.tab'] = JSON.stringify(tab)"
+    )
+    async with page.expect_response("**/transcript.json") as restoring:
+        await page.reload()
+    n_restored = len((await (await restoring.value).json())["captions"])
     assert asked == ["beforeunload"]
     await expect_state(page, "Live")
     after = await said(page)
     assert after[: len(before)] == before
     room = await room_at(page, link)
     assert (room["state"], room["away"], len(room["parts"])) == ("live", False, 1)
-    exported = await page.request.get(f"{scripted_server.url}v1/sessions/{room['session']}/transcript.json")
+    export = f"{scripted_server.url}v1/sessions/{room['session']}/transcript.json"
+    exported = await page.request.get(export, headers={"Authorization": f"Bearer {link.partition('#token=')[2]}"})
     kept = [caption["text"] for caption in (await exported.json())["captions"]]
     shown = await page.locator("#transcript p span").all_inner_texts()
     assert shown[: len(kept)] == kept[: len(shown)]
-    assert await page.locator("#roll-up p").count() >= 2
+    n_shown, n_live = await page.evaluate(
+        "['#transcript p', '#roll-up .final'].map((place) => document.querySelectorAll(place).length)"
+    )
+    assert n_live == min(2, n_restored) + n_shown - n_restored
+    await end_event(page)
+    await expect_state(page, "Ready")
+    await expect(page.get_by_role("link", name="Its link")).to_have_attribute("href", link)
 
 
 async def test_a_page_whose_browser_asks_for_the_microphone_goes_on_by_one_press(
@@ -448,7 +480,8 @@ async def test_the_choices_for_an_event_are_sent_with_its_start_and_remembered(
     )
     await page.locator("#event summary").click()
     await page.get_by_label("Title").fill("Morning")
-    await page.get_by_label("Names and terms").fill("Zuse, Ada Lovelace\nlivecaption\n")
+    # Elsewhere, some of these letters are shortcuts.
+    await page.get_by_label("Names and terms").press_sequentially("Zuse, Ada Lovelace\nlivecaption\n")
     await page.get_by_label("End sentences").select_option("accurate")
     await page.get_by_label("Keep the transcript").uncheck()
     await page.reload()

@@ -23,6 +23,8 @@ class Relay:
         self.n_broken = 0
         self.up = True
         """While it is False, new connections are closed at once."""
+        self.lost = b""
+        """The next connection that is to pass these bytes on breaks before them; empty: none does."""
         self._flows = asyncio.Event()
         self._flows.set()
 
@@ -72,6 +74,10 @@ class Relay:
         try:
             while data := await reader.read(4096):
                 await self._flows.wait()
+                if self.lost and self.lost in data:
+                    self.lost = b""
+                    self.n_broken += 1
+                    return
                 writer.write(data[: int(min(n_bytes, len(data)))])
                 await writer.drain()
                 n_bytes -= len(data)
