@@ -140,7 +140,8 @@ async def opener(url: str, token: str | None, ssl: SSLContext | None) -> AsyncIt
         ConnectionError: the server cannot be reached, or TLS failed.
         StreamRefused: the server refused.
     """
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # Programs read it from a file, with the end of its line.
+    headers = {"Authorization": f"Bearer {token.strip()}"} if token else {}
     body = b""
 
     async def keep_refusal(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -173,7 +173,7 @@ async def test_the_token_is_asked_for_once_and_serves_the_captions_too(
     await dialog.get_by_role("button", name="Show figures").click()
     refusal = "This token does not allow that. Enter one that does, or ask the operator of the server."
     await expect(dialog.get_by_label("Access token")).to_have_accessible_description(refusal)
-    await dialog.get_by_label("Access token").fill(TOKEN)
+    await dialog.get_by_label("Access token").fill(f" {TOKEN} ")  # as it is often copied
     await dialog.get_by_role("button", name="Show figures").click()
     await expect(page.get_by_role("status")).to_have_text("Ready")
     await expect(again).to_be_hidden()
@@ -187,8 +187,9 @@ async def test_a_token_in_the_address_is_used_and_taken_out_of_it(
 ) -> None:
     page = await open_stats(guarded_server)
     await page.goto("about:blank")
-    await page.goto(f"{guarded_server.url}stats#token={TOKEN}")
+    await page.goto(f"{guarded_server.url}stats#token={TOKEN}%20")
     await expect(page.get_by_role("status")).to_have_text("Ready")
+    assert await page.evaluate("sessionStorage.getItem('livecaption.token')") == TOKEN
     assert page.url == f"{guarded_server.url}stats"
 
 

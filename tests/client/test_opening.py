@@ -192,6 +192,16 @@ async def test_a_client_behind_a_proxy_goes_on_once_the_server_has_restarted(ope
     assert len(requests) == 4
 
 
+async def test_a_token_may_be_read_from_a_file_with_the_end_of_its_line() -> None:
+    async with (
+        restarting(None) as (url, requests),
+        connect(url, token="s3cret\n"),
+        watch(url, "pycon", reader_token="s3cret\r\n"),
+    ):
+        pass
+    assert [request.headers["Authorization"] for request in requests] == 2 * ["Bearer s3cret"]
+
+
 @BOTH
 async def test_a_task_that_still_reads_ends_when_the_block_is_left(open_: Open) -> None:
     async with restarting(None) as (url, requests):
