@@ -25,8 +25,8 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 RETRY_S = 0.1
 MAX_RETRY_S = 2.0
 
-PROXY_STATUSES = (502, 503, 504)
-"""Statuses with which a proxy answers while the server behind it restarts (RFC 9110, 15.6.3 to 15.6.5)."""
+PROXY_STATUSES = (429, 502, 503, 504)
+"""Statuses with which a proxy answers while the server behind it restarts, and when too many clients come back."""
 
 PROXY_RETRY_S = 2.0
 """Time after which to try again, if the proxy names none in seconds. A server without a model starts within it."""

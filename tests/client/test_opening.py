@@ -187,7 +187,7 @@ async def restarting(*answers: int | None) -> AsyncIterator[tuple[str, list[web.
 
 @BOTH
 async def test_a_client_behind_a_proxy_goes_on_once_the_server_has_restarted(open_: Open) -> None:
-    async with restarting(None, 502, 503, None) as (url, requests), open_(url) as events:
+    async with restarting(None, 502, 429, None) as (url, requests), open_(url) as events:
         assert [await anext(events), await anext(events)] == [Reconnecting(), Reconnected()]
     assert len(requests) == 4
 
