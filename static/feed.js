@@ -11,6 +11,7 @@
  * Independent of the page.
  */
 
+import { Silence } from "./silence.js";
 import { authorization, subprotocols } from "./token.js";
 
 /** @import { ReaderEvent, Room } from "./messages.js" */
@@ -169,7 +170,7 @@ export class CaptionFeed {
         socket.close();
         resolve(opened ? "reconnecting" : null);
       };
-      const silence = new Silence(this.#drop);
+      const silence = new Silence(this.#drop, MAX_SILENCE_MS);
       socket.onopen = () => {
         opened = true;
       };
@@ -194,7 +195,7 @@ export class CaptionFeed {
   async #readEvents() {
     const abort = new AbortController();
     this.#drop = () => abort.abort();
-    const silence = new Silence(this.#drop);
+    const silence = new Silence(this.#drop, MAX_SILENCE_MS);
     try {
       const headers = authorization(this.#token);
       if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
@@ -250,26 +251,5 @@ export class CaptionFeed {
       this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
       setTimeout(resolve, ms);
     });
-  }
-}
-
-/** Calls back once, when nothing has been heard for too long. */
-class Silence {
-  #timer = 0;
-  #tooLong;
-
-  /** @param {() => void} tooLong */
-  constructor(tooLong) {
-    this.#tooLong = tooLong;
-    this.broken();
-  }
-
-  broken() {
-    this.end();
-    this.#timer = setTimeout(this.#tooLong, MAX_SILENCE_MS);
-  }
-
-  end() {
-    clearTimeout(this.#timer);
   }
 }
