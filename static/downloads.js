@@ -3,10 +3,11 @@
 
 import { copyFrom, make, save } from "./dom.js";
 import { t } from "./language.js";
+import { fetchPatiently } from "./silence.js";
 import { authorization } from "./token.js";
 import { fileName } from "./transcript.js";
 
-const TIMEOUT_MS = 15_000;
+const MAX_SILENCE_MS = 15_000;
 
 /**
  * The transcript that is offered: where it is, who may read it, when it began, what it says.
@@ -65,10 +66,9 @@ function button(words, clicked) {
  * @param {string} format
  */
 async function download({ room, token, began, track }, format) {
-  const options = { headers: authorization(token), signal: AbortSignal.timeout(TIMEOUT_MS) };
   const url = new URL(`${room}/transcript.${format}`);
   if (track()) url.searchParams.set("track", track());
-  const response = await fetch(url, { ...options, cache: "no-store" });
+  const response = await fetchPatiently(url, { headers: authorization(token), cache: "no-store" }, MAX_SILENCE_MS);
   if (!response.ok) throw new Error(`the server answers ${response.status}`);
   save(await response.blob(), fileName(began(), format));
 }

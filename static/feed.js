@@ -11,6 +11,7 @@
  * Independent of the page.
  */
 
+import { Silence } from "./silence.js";
 import { authorization, subprotocols } from "./token.js";
 
 /** @import { ReaderEvent, Room } from "./messages.js" */
@@ -42,10 +43,15 @@ const RESTART_MS = 120_000;
 
 const CLOSED_AT_THE_END = 1000;
 const CLOSED_BY_A_STOP = [1001, 1012];
-/** @type {Record<number, Connection>} */
-const OF_STATUS_CODE = { 204: "over", 401: "private", 404: "unknown", 429: "private", 503: "full" };
-/** Codes of a refusal with 503 that have nothing to do with the number of readers. */
-const NOT_FULL = [undefined, "cut_off", "store_failed"];
+/** @type {Record<string, Connection>} The server's refusals that matter to a reader, by their codes. */
+const OF_REFUSAL = {
+  forbidden_role: "private",
+  too_many_attempts: "private",
+  too_many_readers: "full",
+  unauthorized: "private",
+  unknown_room: "unknown",
+  wrong_token: "private",
+};
 
 export class CaptionFeed {
   #room;
@@ -164,7 +170,7 @@ export class CaptionFeed {
         socket.close();
         resolve(opened ? "reconnecting" : null);
       };
-      const silence = new Silence(this.#drop);
+      const silence = new Silence(this.#drop, MAX_SILENCE_MS);
       socket.onopen = () => {
         opened = true;
       };
@@ -189,17 +195,14 @@ export class CaptionFeed {
   async #readEvents() {
     const abort = new AbortController();
     this.#drop = () => abort.abort();
-    const silence = new Silence(this.#drop);
+    const silence = new Silence(this.#drop, MAX_SILENCE_MS);
     try {
       const headers = authorization(this.#token);
       if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
       const response = await fetch(`${this.#room}/events`, { headers, signal: abort.signal, cache: "no-store" });
-      const connection = OF_STATUS_CODE[response.status];
-      // A proxy that does not reach the server may answer 503 too, without a code.
-      const code = connection === "full" ? (await response.json().catch(() => ({}))).code : null;
-      if (connection === "full" && NOT_FULL.includes(code)) return "reconnecting";
-      if (connection) return connection;
-      if (!response.ok || !response.body) return "reconnecting";
+      if (response.status === 204) return "over";
+      // A proxy that does not reach the server, or limits requests, answers with the same statuses and no code.
+      if (!response.ok || !response.body) return OF_REFUSAL[(await response.json()).code] ?? "reconnecting";
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
       for (;;) {
@@ -248,26 +251,5 @@ export class CaptionFeed {
       this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
       setTimeout(resolve, ms);
     });
-  }
-}
-
-/** Calls back once, when nothing has been heard for too long. */
-class Silence {
-  #timer = 0;
-  #tooLong;
-
-  /** @param {() => void} tooLong */
-  constructor(tooLong) {
-    this.#tooLong = tooLong;
-    this.broken();
-  }
-
-  broken() {
-    this.end();
-    this.#timer = setTimeout(this.#tooLong, MAX_SILENCE_MS);
-  }
-
-  end() {
-    clearTimeout(this.#timer);
   }
 }

@@ -5,6 +5,7 @@ import { CaptionBlocks } from "./caption-blocks.js";
 import { ask, element, make, save } from "./dom.js";
 import { language as pageLanguage, t } from "./language.js";
 import { Settings } from "./settings.js";
+import { fetchPatiently } from "./silence.js";
 import { SinksPanel } from "./sinks.js";
 import { askForName } from "./speaker-dialog.js";
 import { SpeakerNames } from "./speaker-names.js";
@@ -17,7 +18,7 @@ import { refusalWords } from "./words.js";
 
 /** @import { Caption, Refusal, StoredSession } from "./messages.js" */
 
-const TIMEOUT_MS = 15_000;
+const MAX_SILENCE_MS = 15_000;
 const FORMATS = { vtt: "WebVTT", srt: "SRT", txt: t("Text"), json: "JSON" };
 
 const sessions = element("sessions");
@@ -26,6 +27,21 @@ const lineLength = element("line-length", HTMLSelectElement);
 const track = element("track", HTMLSelectElement);
 /** The services that get the captions of the session, while it runs. */
 const sinks = element("sinks", HTMLDetailsElement);
+
+/** A part of the page that shows the answer to its newest request: those before it are given up. */
+class Place {
+  #newest = new AbortController();
+
+  /** Begin a request; return the signal that ends it. */
+  begin() {
+    this.#newest.abort();
+    this.#newest = new AbortController();
+    return this.#newest.signal;
+  }
+}
+
+const theList = new Place();
+const theTranscript = new Place();
 
 /** @type {string | null} Where the next part of the list begins; null: there is no more. */
 let next = null;
@@ -56,18 +72,21 @@ class RequestFailed extends Error {
 }
 
 /**
+ * Send a request; return what is read from the answer. Throws RequestFailed.
+ *
  * @param {string} path
  * @param {RequestInit} options
+ * @param {(response: Response) => Promise<any>} read
  */
-async function request(path, options = {}) {
+async function request(path, options = {}, read = (response) => response.json()) {
   let response;
   try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    response = await fetch(path, { ...options, headers: authorization(accessToken()), signal, cache: "no-store" });
+    const headers = authorization(accessToken());
+    response = await fetchPatiently(path, { ...options, headers, cache: "no-store" }, MAX_SILENCE_MS);
+    if (response.ok) return await read(response);
   } catch {
     throw new RequestFailed(0, "", t("The server does not answer"));
   }
-  if (response.ok) return response;
   /** @type {Refusal} */
   const { code = "", message = "" } = await response.json().catch(() => ({}));
   throw new RequestFailed(response.status, code, refusalWords(code, response.status, message));
@@ -76,16 +95,20 @@ async function request(path, options = {}) {
 /**
  * Run a task and show why it failed. Where the token is missing, ask for it and run the task again.
  *
- * @param {() => Promise<void>} task
+ * @param {(signal?: AbortSignal) => Promise<void>} task
+ * @param {Place} [place] where its answer is shown, unless a newer task begins there first
  */
-async function attempt(task) {
+async function attempt(task, place) {
+  const signal = place?.begin();
   try {
-    await task();
+    await task(signal);
+    showCount();
   } catch (error) {
     if (!(error instanceof RequestFailed)) throw error;
+    if (signal?.aborted) return;
     if (error.status !== 401 && !needsToken(error.code)) return showState("failed", error.message);
     showState("idle", t("Waiting for the access token"));
-    requireToken(() => attempt(task), error.code);
+    requireToken(() => attempt(task, place), error.code);
   }
 }
 
@@ -108,20 +131,21 @@ function filePath(session, format) {
 
 // --- the list ---
 
-async function list() {
+/** @param {AbortSignal} [signal] */
+async function list(signal) {
+  const before = next;
   const parameters = new URLSearchParams();
   if (query) parameters.set("q", query);
-  if (next !== null) parameters.set("before", next);
+  if (before !== null) parameters.set("before", before);
   /** @type {{ sessions: StoredSession[], next: string | null }} */
-  const page = await (await request(`v1/sessions?${parameters}`)).json();
-  if (next === null) {
+  const page = await request(`v1/sessions?${parameters}`, { signal });
+  if (before === null) {
     sessions.replaceChildren();
     rooms.clear();
   }
   for (const session of page.sessions) placeFor(session).append(listItem(session));
   next = page.next;
   more.hidden = next === null;
-  showCount();
 }
 
 /**
@@ -166,7 +190,7 @@ function countWords(count) {
 function search(words) {
   query = words.trim();
   next = null;
-  attempt(list);
+  attempt(list, theList);
 }
 
 /** @param {StoredSession} session */
@@ -180,7 +204,7 @@ function listItem(session) {
     excerpt.append(...parts.map((part, i) => (i % 2 === 1 ? make("mark", part) : part)));
     button.append(excerpt);
   }
-  button.addEventListener("click", () => attempt(() => open(session)));
+  button.addEventListener("click", () => attempt((signal) => open(session, signal), theTranscript));
   const item = make("li", "", session.finals === 0 && session.state !== "open" ? "empty" : "");
   item.append(button);
   return item;
@@ -203,12 +227,15 @@ function detailsOf({ title, started_at, duration_ms, finals, language, state }) 
 
 // --- one transcript ---
 
-/** @param {StoredSession} session */
-async function open(session) {
+/**
+ * @param {StoredSession} session
+ * @param {AbortSignal} [signal]
+ */
+async function open(session, signal) {
   /** @type {[{ captions: Caption[] }, StoredSession]} */
   const [transcript, newest] = await Promise.all([
-    request(`${sessionPath(session)}/transcript.json`).then((response) => response.json()),
-    request(sessionPath(session)).then((response) => response.json()),
+    request(`${sessionPath(session)}/transcript.json`, { signal }),
+    request(sessionPath(session), { signal }),
   ]);
   opened = newest;
   captions = transcript.captions;
@@ -265,7 +292,7 @@ function downloadLink(session, format, words) {
   link.download = fileName;
   link.addEventListener("click", (event) => {
     event.preventDefault();
-    attempt(async () => save(await (await request(filePath(session, format))).blob(), fileName));
+    attempt(async () => save(await request(filePath(session, format), {}, (response) => response.blob()), fileName));
   });
   return link;
 }
@@ -283,9 +310,10 @@ function markOpened() {
 async function rename(session, title) {
   const body = JSON.stringify({ title: title.trim() });
   /** @type {StoredSession} */
-  const renamed = await (await request(sessionPath(session), { method: "PATCH", body })).json();
+  const renamed = await request(sessionPath(session), { method: "PATCH", body });
   const words = buttonOf(session)?.querySelector("strong");
   if (words) words.textContent = titleOf(renamed);
+  if (opened?.id !== renamed.id) return;
   opened = renamed;
   element("opened-title").textContent = titleOf(renamed);
   element("opened-details").textContent = detailsOf(renamed);
@@ -299,8 +327,7 @@ function askForSpeaker(id, speaker) {
   askForName(names.of(id, speaker), (name) =>
     attempt(async () => {
       const body = JSON.stringify({ names: { [speaker]: name } });
-      const response = await request(`v1/sessions/${id}`, { method: "PATCH", body });
-      names.giveAll(id, (await response.json()).names);
+      names.giveAll(id, (await request(`v1/sessions/${id}`, { method: "PATCH", body })).names);
     }),
   );
 }
@@ -322,19 +349,19 @@ function buttonOf({ id }) {
 }
 
 /** @param {StoredSession} session */
-async function deleteOpened(session) {
-  await request(sessionPath(session), { method: "DELETE" });
-  opened = null;
-  element("opened").hidden = true;
-  element("captions").replaceChildren();
-  captions = [];
+async function deleteStored(session) {
+  await request(sessionPath(session), { method: "DELETE" }, async () => {});
   buttonOf(session)?.parentElement?.remove();
   for (const [room, parts] of rooms) {
     if (parts.childElementCount > 0) continue;
     parts.parentElement?.remove();
     rooms.delete(room);
   }
-  showCount();
+  if (opened?.id !== session.id) return;
+  opened = null;
+  element("opened").hidden = true;
+  element("captions").replaceChildren();
+  captions = [];
   element("query").focus();
 }
 
@@ -349,7 +376,7 @@ function askToDelete(session) {
         )
       : t("{title}: {details}. This cannot be undone.", values);
   ask(element("delete-dialog", HTMLDialogElement), (value) => {
-    if (value === "delete") attempt(() => deleteOpened(session));
+    if (value === "delete") attempt(() => deleteStored(session));
   });
 }
 
@@ -360,6 +387,7 @@ function askToDelete(session) {
  * @param {string} words
  */
 function showState(state, words) {
+  if (element("state").textContent === words) return; // a screen reader would announce it again
   element("state").dataset.state = state;
   element("state").textContent = words;
 }
@@ -376,7 +404,7 @@ element("search").addEventListener("submit", (event) => {
   event.preventDefault();
   search(element("query", HTMLInputElement).value);
 });
-more.addEventListener("click", () => attempt(list));
+more.addEventListener("click", () => attempt(list, theList));
 lineLength.addEventListener("change", showOpened);
 track.addEventListener("change", showOpened);
 

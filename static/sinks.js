@@ -55,8 +55,10 @@ export class SinksPanel {
   #password = secretField("sink-password", 200);
   #passwordLabel = labelled(t("Password of OBS"), this.#password);
   #problem = Object.assign(make("p", "", "failure"), { id: "sink-problem", role: "alert" });
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  #looking;
+  /** The time of the next look. */
+  #timer = 0;
+  /** Whether the problem that is shown is that of a look, and ends with it. */
+  #looksFail = false;
 
   /** @param {SinksOptions} options */
   constructor(options) {
@@ -95,19 +97,25 @@ export class SinksPanel {
   }
 
   #toggle() {
-    clearInterval(this.#looking);
+    clearTimeout(this.#timer);
     this.#list.replaceChildren(); // the sinks of another session
-    if (!panel.open) return;
-    this.#look();
-    this.#looking = setInterval(() => this.#look(), LOOK_MS);
+    this.#showProblem("");
+    if (panel.open) this.#look();
   }
 
+  /** Look now, and again and again while the panel is open. Without the token that the server wants, it is useless. */
   async #look() {
-    await this.#try(async () => {
+    try {
       const place = this.#options.place();
       const { sinks } = await (await this.#request("GET", "")).json();
       if (place === this.#options.place()) this.#show(sinks);
-    });
+      if (this.#looksFail) this.#showProblem("");
+    } catch (error) {
+      this.#looksFail = true;
+      if (needsToken(this.#report(error))) return;
+    }
+    clearTimeout(this.#timer);
+    if (panel.open) this.#timer = setTimeout(() => this.#look(), LOOK_MS);
   }
 
   async #add() {
@@ -121,16 +129,12 @@ export class SinksPanel {
       await this.#request("PUT", `/${service}`, body);
       this.#url.value = "";
       this.#password.value = "";
-      await this.#look();
     });
   }
 
   /** @param {string} name */
   async #remove(name) {
-    await this.#try(async () => {
-      await this.#request("DELETE", `/${name}`);
-      await this.#look();
-    });
+    await this.#try(() => this.#request("DELETE", `/${name}`));
   }
 
   /** @param {SinkStatus[]} sinks */
@@ -163,18 +167,37 @@ export class SinksPanel {
     return item;
   }
 
-  /** @param {() => Promise<void>} action */
-  async #try(action) {
+  /** @param {() => Promise<unknown>} change */
+  async #try(change) {
+    this.#showProblem("");
     try {
-      await action();
-      this.#problem.textContent = "";
+      await change();
+      await this.#look();
     } catch (error) {
-      const problem = Problem.from(error);
-      const { title, text } = problemWords(problem, location);
-      this.#problem.textContent = REFUSALS[problem.code] ?? t("{title}. {text}", { title, text });
-      clearInterval(this.#looking);
-      if (needsToken(problem.code)) this.#options.askForToken(() => this.#toggle(), problem.code);
+      this.#looksFail = false;
+      this.#report(error);
     }
+  }
+
+  /**
+   * Show why something failed, and ask for a token where that helps; return the code.
+   *
+   * @param {unknown} error
+   */
+  #report(error) {
+    const problem = Problem.from(error);
+    const { title, text } = problemWords(problem, location);
+    this.#showProblem(REFUSALS[problem.code] ?? t("{title}. {text}", { title, text }));
+    if (needsToken(problem.code)) {
+      clearTimeout(this.#timer);
+      this.#options.askForToken(() => this.#toggle(), problem.code);
+    }
+    return problem.code;
+  }
+
+  /** @param {string} words */
+  #showProblem(words) {
+    if (this.#problem.textContent !== words) this.#problem.textContent = words; // a screen reader announces each change
   }
 
   /**

@@ -265,16 +265,18 @@ function showState(state, words) {
 /** Ask once; return whether to ask again. */
 async function update() {
   let response;
+  /** @type {Stats & Refusal} */
+  let answer;
   try {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     response = await fetch("v1/stats", { headers: authorization(accessToken()), signal, cache: "no-store" });
+    answer = await (response.ok ? response.json() : response.json().catch(() => ({})));
   } catch {
     showState("lost", t("The server does not answer; trying again"));
     return true;
   }
   if (!response.ok) {
-    /** @type {Refusal} */
-    const { code = "" } = await response.json().catch(() => ({}));
+    const { code = "" } = answer;
     if (needsToken(code)) {
       showState("idle", t("Waiting for the access token"));
       requireToken(watch, code);
@@ -283,10 +285,8 @@ async function update() {
     showState("lost", t("The server answers {status}; trying again", { status: response.status }));
     return true;
   }
-  /** @type {Stats} */
-  const stats = await response.json();
-  showState(stats.state === "ready" ? "live" : stats.state, STATES[stats.state]);
-  show(stats);
+  showState(answer.state === "ready" ? "live" : answer.state, STATES[answer.state]);
+  show(answer);
   return true;
 }
 

@@ -24,11 +24,14 @@ export function isTokenRemembered() {
   return stored("localStorage", KEY) !== null;
 }
 
-/** The token after `#token=` in the address, undecoded if its encoding is broken; null: there is none. */
+/**
+ * The token after `#token=` in the address, without spaces around it, and undecoded if its encoding is broken; null: there
+ * is none.
+ */
 export function tokenInAddress() {
   const encoded = location.hash.match(/[#&]token=([^&]*)/)?.[1] ?? null;
   try {
-    return encoded && decodeURIComponent(encoded);
+    return encoded && decodeURIComponent(encoded).trim();
   } catch {
     return encoded;
   }
@@ -37,10 +40,11 @@ export function tokenInAddress() {
 /**
  * Keep a token until the tab is closed or, to be remembered, on this device. "" forgets it in both places.
  *
- * @param {string} token
+ * @param {string} entered the token, perhaps with spaces around it: a header would lose them, a subprotocol would not
  * @param {boolean} remembered
  */
-export function keepToken(token, remembered) {
+export function keepToken(entered, remembered) {
+  const token = entered.trim();
   store("sessionStorage", KEY, token && !remembered ? token : null);
   store("localStorage", KEY, token && remembered ? token : null);
 }

@@ -37,8 +37,8 @@ export class Problem extends Error {
   }
 }
 
-/** Statuses with which a proxy answers while it does not reach the server, such as during a restart. */
-const PROXY_STATUSES = [502, 503, 504];
+/** Statuses with which a proxy answers during a restart of the server, and when too many clients come back after it. */
+const PROXY_STATUSES = [429, 502, 503, 504];
 
 /**
  * The code of a refused request. `code`: that of the server; undefined: the answer is not the server's.

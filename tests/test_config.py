@@ -74,6 +74,7 @@ def test_languages_for_readers_are_a_list_and_another_engine_has_others() -> Non
         (["--keep-days=-1"], "--keep-days"),
         (["--keep-days=long"], "--keep-days must be a number"),
         (["--store="], "--store"),
+        (["--token=s3cret "], "--token has a space before or after it, which clients cannot send"),
         (["--tls-cert=cert.pem"], "--tls-key"),
         (["--tls-cert=cert.pem", "--tls-key=key.pem", "--tls-self-signed"], "--tls-self-signed"),
         *(

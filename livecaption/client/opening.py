@@ -25,8 +25,8 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 RETRY_S = 0.1
 MAX_RETRY_S = 2.0
 
-PROXY_STATUSES = (502, 503, 504)
-"""Statuses with which a proxy answers while the server behind it restarts (RFC 9110, 15.6.3 to 15.6.5)."""
+PROXY_STATUSES = (429, 502, 503, 504)
+"""Statuses with which a proxy answers while the server behind it restarts, and when too many clients come back."""
 
 PROXY_RETRY_S = 2.0
 """Time after which to try again, if the proxy names none in seconds. A server without a model starts within it."""
@@ -140,7 +140,8 @@ async def opener(url: str, token: str | None, ssl: SSLContext | None) -> AsyncIt
         ConnectionError: the server cannot be reached, or TLS failed.
         StreamRefused: the server refused.
     """
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # Programs read it from a file, with the end of its line.
+    headers = {"Authorization": f"Bearer {token.strip()}"} if token else {}
     body = b""
 
     async def keep_refusal(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -154,6 +154,8 @@ class ServerConfig:
 
     def _check_access(self) -> None:
         """Refuse values that would allow nobody, and a path that no socket can have."""
+        if self.token != self.token.strip():
+            raise ConfigError("token has a space before or after it, which clients cannot send")
         for origin in self.allowed_origins:
             if origin != NULL and (why := why_not_an_origin(origin)):
                 raise ConfigError(f"allowed_origins: {why}")

@@ -13,6 +13,8 @@ from typing import Literal
 
 import pytest
 import segno
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.async_api import Browser, BrowserContext, Error, Page
 
@@ -111,6 +113,24 @@ def drawn(link: str) -> bytes:
     svg = io.BytesIO()
     segno.make(link, error="m", micro=False).save(svg, kind="svg", xmldecl=False, scale=8, light="#fff")
     return svg.getvalue()
+
+
+@asynccontextmanager
+async def breaking_off() -> AsyncIterator[str]:
+    """Run a server whose answers break off in the middle of their bodies. Yield its address."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"{")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    async with TestServer(application) as server:
+        yield str(server.make_url("/"))
 
 
 @asynccontextmanager

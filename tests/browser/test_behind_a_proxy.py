@@ -122,6 +122,18 @@ async def test_a_page_shows_that_a_proxy_passes_no_websockets(behind: Addresses,
     await expect(page.get_by_role("alert")).to_contain_text("No WebSocket could be opened. A reverse proxy")
 
 
+async def test_an_answer_that_is_the_proxys_own_is_no_refusal_of_the_server(module_page: Page) -> None:
+    """A proxy that limits requests answers 429 when all pages come back at once after a restart."""
+    codes = await module_page.evaluate(
+        """async () => {
+          const { refusalCode } = await import("/words.js");
+          return [[429, undefined], [502, undefined], [429, "too_many_attempts"], [404, undefined]].map((answer) =>
+            refusalCode(...answer));
+        }"""
+    )
+    assert codes == ["unreachable", "unreachable", "too_many_attempts", "http_404"]
+
+
 async def test_below_a_path_of_another_site_people_speak_share_and_read(
     behind: Addresses, context: BrowserContext
 ) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Route, expect
 
 from livecaption.client import StreamSettings, connect
 from livecaption.store import rows
 from livecaption.store.rows import RoomRecord
-from tests.browser.support import Launch, Serve, Server, assert_accessible, emptied, serving
+from tests.browser.support import Launch, Serve, Server, assert_accessible, breaking_off, emptied, serving
 from tests.support.receivers import receiving
 from tests.support.speech import pcm_s16le, sound
 from tests.support.stored import fill, new_session, opened
@@ -163,6 +163,78 @@ async def test_a_search_shows_what_was_found(stored: Server, open_sessions: Open
     await expect(entries(page)).to_have_count(2)
 
 
+async def test_only_the_answer_to_the_newest_request_is_shown(stored: Server, open_sessions: OpenSessions) -> None:
+    page = await open_sessions(stored)
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    await page.route("**/lecture/transcript.json*", held.put)
+    await entries(page).nth(1).get_by_role("button").click()
+    lecture = await held.get()
+    await page.get_by_role("button", name="City council").click()
+    await expect(captions(page)).to_have_count(2)
+    await lecture.fulfill(json={"captions": []})
+
+    await page.route("**/v1/sessions?q=*", held.put)
+    await search(page, "zebra")
+    zebra = await held.get()
+    await search(page, "tram")
+    await (await held.get()).continue_()
+    await expect(state(page)).to_have_text("1 transcript found")
+    await expect(captions(page)).to_have_count(2)
+    await zebra.abort()
+    async with page.expect_download():
+        await page.get_by_role("link", name="SRT").click()
+    await expect(state(page)).to_have_text("1 transcript found")
+
+
+async def test_a_change_of_one_transcript_leaves_another_that_is_opened_meanwhile(
+    stored: Server, open_sessions: OpenSessions
+) -> None:
+    """The answers are made up, so that the server's transcripts stay as they are."""
+    page = await open_sessions(stored)
+    council = await (await page.request.get(f"{stored.url}v1/sessions/council")).json()
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    lecture = entries(page).nth(1).get_by_role("button")
+    heading = page.locator("#opened-title")
+    await page.get_by_role("button", name="City council").click()
+    await page.get_by_role("button", name="Rename").click()
+    await page.route("**/v1/sessions/council", held.put)
+    await page.keyboard.press("Enter")
+    renamed = await held.get()
+    await lecture.click()
+    await expect(captions(page)).to_have_count(1)
+    await renamed.fulfill(json=council | {"title": "Trams"})
+    await expect(page.get_by_role("button", name="Trams")).to_be_visible()
+    await expect(heading).to_contain_text("Monday")
+
+    await page.unroute_all()
+    await page.get_by_role("button", name="Trams").click()
+    await expect(heading).to_have_text("City council")
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await page.route("**/v1/sessions/council", held.put)
+    await page.get_by_role("button", name="Delete permanently").click()
+    deleted = await held.get()
+    await lecture.click()
+    await expect(captions(page)).to_have_count(1)
+    await deleted.fulfill(status=204)
+    await expect(entries(page)).to_have_count(1)
+    await expect(heading).to_be_visible()
+
+
+async def test_a_transcript_that_breaks_off_is_reported_until_it_comes(
+    stored: Server, open_sessions: OpenSessions
+) -> None:
+    page = await open_sessions(stored)
+    council = page.get_by_role("button", name="City council")
+    async with breaking_off() as broken:
+        await page.route("**/transcript.json*", lambda route: route.continue_(url=broken))
+        await council.click()
+        await expect(state(page)).to_have_text("The server does not answer")
+        await page.unroute_all()
+    await council.click()
+    await expect(captions(page)).to_have_count(2)
+    await expect(state(page)).to_have_text("2 transcripts")
+
+
 async def test_every_format_is_downloaded_with_lines_as_chosen(stored: Server, open_sessions: OpenSessions) -> None:
     page = await open_sessions(stored)
     await page.get_by_role("button", name="City council").click()
@@ -258,7 +330,11 @@ async def test_a_long_list_goes_on_when_asked(
             fill(database, new_session(str(n), f"Talk {n}"), [final("And so on.")])
     page = await open_sessions(await serve_stored())
     await expect(state(page)).to_have_text("50 or more transcripts")
-    await page.get_by_role("button", name="Show older transcripts").click()
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    await page.route("**/v1/sessions?before=*", held.put)
+    await page.get_by_role("button", name="Show older transcripts").dblclick()
+    for route in [await held.get(), await held.get()]:
+        await route.continue_()
     await expect(state(page)).to_have_text("62 transcripts")
     await expect(entries(page)).to_have_count(62)
     await expect(page.get_by_role("button", name="Show older transcripts")).to_be_hidden()

@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from livecaption.keys import Key, Role, as_toml, hash_of
-from tests.browser.support import Launch, Profile, Serve, Server, assert_accessible, emptied, serving
+from tests.browser.support import Launch, Profile, Serve, Server, assert_accessible, breaking_off, emptied, serving
 from tests.support.speech import pcm_s16le, sound
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -173,7 +173,7 @@ async def test_the_token_is_asked_for_once_and_serves_the_captions_too(
     await dialog.get_by_role("button", name="Show figures").click()
     refusal = "This token does not allow that. Enter one that does, or ask the operator of the server."
     await expect(dialog.get_by_label("Access token")).to_have_accessible_description(refusal)
-    await dialog.get_by_label("Access token").fill(TOKEN)
+    await dialog.get_by_label("Access token").fill(f" {TOKEN} ")  # as it is often copied
     await dialog.get_by_role("button", name="Show figures").click()
     await expect(page.get_by_role("status")).to_have_text("Ready")
     await expect(again).to_be_hidden()
@@ -187,9 +187,22 @@ async def test_a_token_in_the_address_is_used_and_taken_out_of_it(
 ) -> None:
     page = await open_stats(guarded_server)
     await page.goto("about:blank")
-    await page.goto(f"{guarded_server.url}stats#token={TOKEN}")
+    await page.goto(f"{guarded_server.url}stats#token={TOKEN}%20")
     await expect(page.get_by_role("status")).to_have_text("Ready")
+    assert await page.evaluate("sessionStorage.getItem('livecaption.token')") == TOKEN
     assert page.url == f"{guarded_server.url}stats"
+
+
+async def test_an_answer_that_breaks_off_is_reported_and_the_next_one_is_shown(
+    used_server: Server, open_stats: OpenStats
+) -> None:
+    page = await open_stats(used_server)
+    await expect(page.get_by_role("status")).to_have_text("Ready")
+    async with breaking_off() as broken:
+        await page.route("**/v1/stats", lambda route: route.continue_(url=broken))
+        await expect(page.get_by_role("status")).to_have_text("The server does not answer; trying again")
+        await page.unroute_all()
+    await expect(page.get_by_role("status")).to_have_text("Ready")
 
 
 async def test_a_server_that_goes_is_reported_and_one_that_comes_is_watched_again(

@@ -141,22 +141,40 @@ async def test_a_reader_is_shown_why_there_is_nothing_to_read(scripted_server: S
         await expect_lines(page, [await publisher.say()])
 
 
-@pytest.mark.parametrize(("code", "state"), [("too_many_readers", "Waiting for a place"), ("cut_off", "Reconnecting")])
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        (503, '{"code": "too_many_readers"}', "Waiting for a place"),
+        (503, '{"code": "cut_off"}', "Reconnecting"),
+        (429, "Too Many Requests", "Reconnecting"),  # of a proxy
+    ],
+)
 async def test_a_reader_who_is_refused_is_shown_whether_there_are_too_many(
-    scripted_server: Server, open_page: OpenPage, code: str, state: str
+    scripted_server: Server, open_page: OpenPage, status: int, body: str, state: str
 ) -> None:
     """The refusals are made up."""
     async with speaking(scripted_server) as publisher:
         page = await open_page(publisher.page_of(scripted_server.url))
         await page.route(
             "**/events*",
-            lambda route: route.fulfill(status=503, content_type="application/json", body=f'{{"code": "{code}"}}'),
+            lambda route: route.fulfill(status=status, body=body),
         )
         await page.route_web_socket("**/watch*", lambda socket: socket.close())
         await page.reload()
         await expect_state(page, state)
         await page.unroute_all()
         await expect_lines(page, [await publisher.say(900)])
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "forbidden_role"), (429, "too_many_attempts")])
+async def test_a_reader_whose_token_does_not_open_the_captions_is_shown_that(
+    scripted_server: Server, open_page: OpenPage, status: int, code: str
+) -> None:
+    """The refusals are made up."""
+    page = await open_page(f"{scripted_server.url}watch/nobody")
+    await page.route("**/events*", lambda route: route.fulfill(status=status, json={"code": code}))
+    await page.reload()
+    await expect_state(page, "Private")
 
 
 async def test_a_secret_that_is_badly_encoded_is_a_wrong_one(scripted_server: Server, open_page: OpenPage) -> None:

@@ -121,7 +121,7 @@ async def test_another_kind_of_server_is_refused_with_its_status(status: int, bo
     assert (refused.value.http_status, refused.value.code, refused.value.retry_after_s) == (status, "", None)
 
 
-@pytest.mark.parametrize("status", [502, 503, 504])
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
 @pytest.mark.parametrize(
     ("named", "retry_after_s"), [(None, 2.0), ("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 2.0), ("-1", 2.0)]
 )

@@ -187,9 +187,19 @@ async def restarting(*answers: int | None) -> AsyncIterator[tuple[str, list[web.
 
 @BOTH
 async def test_a_client_behind_a_proxy_goes_on_once_the_server_has_restarted(open_: Open) -> None:
-    async with restarting(None, 502, 503, None) as (url, requests), open_(url) as events:
+    async with restarting(None, 502, 429, None) as (url, requests), open_(url) as events:
         assert [await anext(events), await anext(events)] == [Reconnecting(), Reconnected()]
     assert len(requests) == 4
+
+
+async def test_a_token_may_be_read_from_a_file_with_the_end_of_its_line() -> None:
+    async with (
+        restarting(None) as (url, requests),
+        connect(url, token="s3cret\n"),
+        watch(url, "pycon", reader_token="s3cret\r\n"),
+    ):
+        pass
+    assert [request.headers["Authorization"] for request in requests] == 2 * ["Bearer s3cret"]
 
 
 @BOTH
