@@ -35,13 +35,13 @@ BEGIN = """async () => {
     const processing = { echoCancellation: false, noiseSuppression: false, autoGainControl: true };
     return input.open({ source, ...processing }, new AbortController().signal);
   };
-  window.hear = (peak, nChunks) => {
+  window.sound = (peak, nChunks) => {
     for (let n = 0; n < nChunks; n += 1) input.watch({ rms: peak, peak, cancels: false });
   };
   await open('');
 }"""
-"""A script that opens the microphone, and gives the page `hear`: so many chunks with this peak come from it. `probes` are
-the worklets that look at it once more, and `capturing` makes another worklet."""
+"""A script that opens the microphone, and gives the page `sound`: so many chunks with this peak come from it. `probes`
+are the worklets that look at it once more, and `capturing` makes another worklet."""
 WHAT_A_PROBE_SENDS = """() => new Promise((resolve) => {
   let nChunks = 0;
   let before = 0;
@@ -66,7 +66,8 @@ SWITCH = """async () => {
     opened.push(media.getAudioTracks()[0]);
     return media;
   };
-  const used = () => opened.filter(({ readyState }) => readyState === 'live').map((track) => track.getSettings().deviceId);
+  const isLive = ({ readyState }) => readyState === 'live';
+  const used = () => opened.filter(isLive).map((track) => track.getSettings().deviceId);
   const choose = (...sources) => capture.switchTo({ sources });
   const listener = { chunk: () => {}, ended: () => {}, suspended: () => {} };
   const capture = await Capture.open({ sources: ['', ''] }, listener);
@@ -91,19 +92,19 @@ async def page(speaking_browser: Browser, scripted_server: Server) -> AsyncItera
 
 async def test_a_second_look_at_a_silent_microphone_runs_until_there_is_sound_and_not_longer(page: Page) -> None:
     await page.evaluate(BEGIN)
-    await page.evaluate("hear(0, 50)")
+    await page.evaluate("sound(0, 50)")
     await page.wait_for_function("probes[0]?.nChunks > 0")
     assert await page.evaluate(WHAT_A_PROBE_SENDS) > 0
-    await page.evaluate("hear(1, 1)")
+    await page.evaluate("sound(1, 1)")
     assert await page.evaluate(WHAT_A_PROBE_SENDS) == 0
 
 
 async def test_another_microphone_that_is_silent_too_gets_a_second_look_of_its_own(page: Page) -> None:
     await page.evaluate(BEGIN)
-    await page.evaluate("hear(0, 60)")
+    await page.evaluate("sound(0, 60)")
     await page.wait_for_function("probes.length === 1")
     await page.evaluate("open('default')")
-    await page.evaluate("hear(0, 50)")
+    await page.evaluate("sound(0, 50)")
     await page.wait_for_function("probes.length === 2")
 
 
