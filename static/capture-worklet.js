@@ -75,12 +75,22 @@ class CaptureProcessor extends AudioWorkletProcessor {
   #sources = [];
   #pcm = new Int16Array(0);
   #filled = 0;
+  #ended = false;
+
+  constructor() {
+    super();
+    // Any message ends it. Without one it runs as long as its context, also while no source is connected.
+    this.port.onmessage = () => {
+      this.#ended = true;
+    };
+  }
 
   /**
    * @param {Float32Array[][]} inputs
    * @param {Float32Array[][]} outputs
    */
   process(inputs, [output]) {
+    if (this.#ended) return false;
     if (this.#sources.length === 0) {
       this.#sources = inputs.map(() => new Source());
       this.#pcm = new Int16Array(CHUNK_SAMPLES * inputs.length);

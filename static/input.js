@@ -51,7 +51,6 @@ export class Input {
   #silentChunks = 0;
   /** @type {Probe | null} */
   #probe = null;
-  #closed = false;
 
   /**
    * @param {AudioContext} context
@@ -80,14 +79,16 @@ export class Input {
    * Ask for a source. It is opened before an earlier one is released. Throws Problem.
    *
    * @param {InputChoice} choice
+   * @param {AbortSignal} signal aborts when the source is not wanted any more
    */
-  async open(choice) {
+  async open(choice, signal) {
     const media = await openMedia(choice);
-    if (this.#closed) {
+    if (signal.aborted) {
       stopTracks(media);
       return;
     }
     this.#choice = choice;
+    this.#silentChunks = 0;
     this.#endProbe();
     this.#adopt(media);
   }
@@ -104,7 +105,6 @@ export class Input {
   }
 
   close() {
-    this.#closed = true;
     this.#endProbe();
     this.#release();
   }
@@ -158,8 +158,10 @@ export class Input {
 class Probe {
   /** @type {MediaStream | null} */
   #media = null;
-  /** @type {AudioNode[]} */
-  #nodes = [];
+  /** @type {MediaStreamAudioSourceNode | null} */
+  #source = null;
+  /** @type {AudioWorkletNode | null} */
+  #worklet = null;
   #closed = false;
 
   /**
@@ -173,7 +175,9 @@ class Probe {
 
   close() {
     this.#closed = true;
-    for (const node of this.#nodes) node.disconnect();
+    this.#source?.disconnect();
+    this.#worklet?.disconnect();
+    this.#worklet?.port.postMessage("end");
     if (this.#media) stopTracks(this.#media);
     this.#media = null;
   }
@@ -195,7 +199,8 @@ class Probe {
     }
     const source = context.createMediaStreamSource(media);
     const worklet = new AudioWorkletNode(context, "capture", { numberOfInputs: 1, numberOfOutputs: 1 });
-    this.#nodes = [source, worklet];
+    this.#source = source;
+    this.#worklet = worklet;
     worklet.port.onmessage = ({ data }) => {
       if (!data.levels[0].cancels || this.#closed) return;
       this.#media = null; // it is not ours any more

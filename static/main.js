@@ -203,7 +203,7 @@ async function testMicrophone() {
   problems.hide();
   try {
     await microphoneTest.start(choice());
-    refreshSources(settings);
+    showSources();
   } catch (error) {
     showProblem(Problem.from(error));
   }
@@ -227,9 +227,19 @@ function choice() {
 }
 
 function changeSource() {
+  showWhetherApart();
+  if (session.running) session.changeSource(choice());
+}
+
+/** Show which sources there are now. */
+async function showSources() {
+  await refreshSources(settings, !session.resting);
+  showWhetherApart();
+}
+
+function showWhetherApart() {
   element("second-level").hidden = chosenSources(settings).length === 1;
   speakers.show();
-  if (session.running) session.changeSource(choice());
 }
 
 /** @param {SessionState} state */
@@ -345,7 +355,7 @@ function beginSession(ready) {
   transcript.beginSession(spoken);
   rollUp.beginSession(ready.language, spoken.id);
   // Both are better known now: the labels of the microphones, and the languages of a model that was being loaded.
-  refreshSources(settings);
+  showSources();
   learn();
 }
 
@@ -499,6 +509,7 @@ async function restore() {
 
 /** Whether the microphone can be opened without a press of the user. */
 async function mayListen() {
+  await showSources();
   if (chosenSources(settings).includes(DISPLAY)) return false;
   const name = /** @type {PermissionName} */ ("microphone");
   const permission = await navigator.permissions?.query({ name }).catch(() => null);
@@ -536,7 +547,7 @@ element("smaller").addEventListener("click", () => changeCaptionSize(-1));
 element("larger").addEventListener("click", () => changeCaptionSize(1));
 element("open-options").addEventListener("click", showOptions);
 onPresentation(() => showCodeTrouble(null));
-navigator.mediaDevices?.addEventListener("devicechange", () => refreshSources(settings));
+navigator.mediaDevices?.addEventListener("devicechange", showSources);
 
 onKeys(
   {
@@ -566,8 +577,7 @@ window.addEventListener("pagehide", () => {
 // A page that the browser kept as it was has left its session.
 window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
-refreshSources(settings);
-changeSource();
+showSources();
 offerLanguages(null, settings.get("language"));
 learn();
 applyAppearance();

@@ -58,6 +58,8 @@ export class Capture {
   /** @type {Input[]} */
   #inputs;
   #listener;
+  /** Aborts when other sources are chosen, or none are needed any more. */
+  #switching = new AbortController();
   #closed = false;
 
   /**
@@ -104,16 +106,21 @@ export class Capture {
   }
 
   /**
-   * Open the sources that are not open. A running capture keeps the number of its channels. Throws Problem.
+   * Open the sources that are not open. A running capture keeps the number of its channels. The newest choice counts, also
+   * if the sources of an earlier one open later. Throws Problem.
    *
    * @param {Choice} choice
    */
   async switchTo({ sources, ...processing }) {
+    this.#switching.abort();
+    this.#switching = new AbortController();
+    const { signal } = this.#switching;
     const choices = sources.slice(0, this.nChannels).map((source) => ({ source, ...processing }));
     // A browser that has asked for a microphone may have forgotten the gesture that sharing needs.
     const order = [...choices.keys()].sort((a, b) => isDisplay(choices[b]) - isDisplay(choices[a]));
     for (const i of order) {
-      if (this.#inputs[i].differs(choices[i])) await this.#inputs[i].open(choices[i]);
+      if (signal.aborted) return;
+      if (this.#inputs[i].differs(choices[i])) await this.#inputs[i].open(choices[i], signal);
     }
   }
 
@@ -125,6 +132,7 @@ export class Capture {
   close() {
     if (this.#closed) return;
     this.#closed = true;
+    this.#switching.abort();
     for (const input of this.#inputs) input.close();
     if (this.#worklet) this.#worklet.port.onmessage = null;
     this.#context.close();

@@ -17,12 +17,15 @@ const secondSources = element("second-source", HTMLSelectElement);
 const languages = element("language", HTMLSelectElement);
 
 /**
- * Fill the lists of sources.
+ * Fill the lists of sources. A microphone that is not plugged in today stays in the settings for tomorrow.
  *
  * @param {Settings} settings
+ * @param {boolean} inUse whether the sources that are shown are captured: then they stay, as long as they are there
  */
-export async function refreshSources(settings) {
-  const microphones = await listMicrophones();
+export async function refreshSources(settings, inUse) {
+  const listed = await listMicrophones();
+  // Before one is allowed, browsers list none. Then those of the settings may be there.
+  const microphones = listed.length > 0 ? listed : keptMicrophones(settings);
   const options = () => [
     new Option(t("Default microphone"), DEFAULT_MICROPHONE),
     ...microphones.map(
@@ -30,20 +33,42 @@ export async function refreshSources(settings) {
     ),
     new Option(t("Tab or screen sound"), DISPLAY),
   ];
-  list(sources, options(), settings.get("source"));
-  list(secondSources, [new Option(t("None"), NONE), ...options()], settings.get("secondSource"));
+  const [source, second] = inUse ? shown(settings) : kept(settings);
+  list(sources, options(), source);
+  list(secondSources, [new Option(t("None"), NONE), ...options()], second);
 }
 
 /**
- * Show these options, and choose one. A microphone that is not plugged in today stays in the settings for tomorrow.
+ * Show these options, and choose one: the first if the wanted one is missing.
  *
  * @param {HTMLSelectElement} select
  * @param {HTMLOptionElement[]} options
- * @param {string} chosen
+ * @param {string} wanted
  */
-function list(select, options, chosen) {
+function list(select, options, wanted) {
   select.replaceChildren(...options);
-  select.value = options.some(({ value }) => value === chosen) ? chosen : options[0].value;
+  select.value = options.some(({ value }) => value === wanted) ? wanted : options[0].value;
+}
+
+/** @param {Settings} settings */
+function kept(settings) {
+  return [settings.get("source"), settings.get("secondSource")];
+}
+
+/** @param {Settings} settings */
+function keptMicrophones(settings) {
+  const others = [DEFAULT_MICROPHONE, DISPLAY, NONE];
+  const ids = new Set(kept(settings).filter((source) => !others.includes(source)));
+  return [...ids].map((deviceId) => ({ deviceId, label: "" }));
+}
+
+/**
+ * What the lists show. Until they are filled it is what the settings have.
+ *
+ * @param {Settings} settings
+ */
+function shown(settings) {
+  return sources.length === 0 ? kept(settings) : [sources.value, secondSources.value];
 }
 
 /**
@@ -52,8 +77,7 @@ function list(select, options, chosen) {
  * @param {Settings} settings
  */
 export function chosenSources(settings) {
-  const second = settings.get("secondSource");
-  return second === NONE ? [settings.get("source")] : [settings.get("source"), second];
+  return shown(settings).filter((source) => source !== NONE);
 }
 
 /** @param {string} code */

@@ -132,6 +132,8 @@ async def run(options: argparse.Namespace) -> int:
             try:
                 if first is not None:
                     await caption(first)
+                    if options.source is None and not interrupted.is_set():
+                        raise LivecaptionError("the microphone has stopped; it may be unplugged")
                 else:
                     await again_and_again(options.source, attempt, interrupted)
             except asyncio.CancelledError:
@@ -306,8 +308,8 @@ def _microphone(channel_mode: "ChannelMode") -> tuple[int, int, AsyncGenerator[b
     """Open the default microphone.
 
     Returns:
-        Its sample rate in Hz, the number of its channels (1 if they need not be kept apart), and its endless audio in
-        float32.
+        Its sample rate in Hz, the number of its channels (1 if they need not be kept apart), and its audio in float32,
+        which ends only with the microphone itself.
 
     Raises:
         LivecaptionError: there is no microphone, or sounddevice or PortAudio is not installed.
@@ -331,17 +333,28 @@ def _microphone(channel_mode: "ChannelMode") -> tuple[int, int, AsyncGenerator[b
 
     async def record() -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
-        recorded: asyncio.Queue[bytes] = asyncio.Queue()
+        recorded: asyncio.Queue[bytes | None] = asyncio.Queue()  # None: no more comes
 
         def take(data: Any, *_: object) -> None:
             # PortAudio's thread calls this, and reuses the buffer when it returns.
             loop.call_soon_threadsafe(recorded.put_nowait, bytes(data))
 
-        with sounddevice.RawInputStream(
-            samplerate=sample_rate, blocksize=sample_rate // 25, channels=n_channels, dtype="float32", callback=take
-        ):
-            while True:
-                yield await recorded.get()
+        def finish() -> None:
+            loop.call_soon_threadsafe(recorded.put_nowait, None)
+
+        try:
+            with sounddevice.RawInputStream(
+                samplerate=sample_rate,
+                blocksize=sample_rate // 25,
+                channels=n_channels,
+                dtype="float32",
+                callback=take,
+                finished_callback=finish,
+            ):
+                while (chunk := await recorded.get()) is not None:
+                    yield chunk
+        except sounddevice.PortAudioError as error:
+            raise LivecaptionError(f"the microphone cannot be opened: {error}") from None
 
     return sample_rate, n_channels, record()
 

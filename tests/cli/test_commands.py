@@ -477,9 +477,26 @@ async def test_listen_streams_the_microphone_at_its_own_rate_until_ctrl_c(
 
 
 async def test_listen_without_a_microphone_fails_with_one_line(tmp_path: Path) -> None:
-    write_sound_card(tmp_path, n_channels=1, is_broken=True)
+    write_sound_card(tmp_path, n_channels=1, fault="missing")
     ended = await livecaption_command("listen", PYTHONPATH=str(tmp_path))
     assert ended == Ended(1, "", "livecaption: no microphone: Error querying device -1\n")
+
+
+async def test_listen_with_a_microphone_that_is_in_use_fails_with_one_line(serve: Serve, tmp_path: Path) -> None:
+    write_sound_card(tmp_path, n_channels=1, fault="busy")
+    peer = await serve(Peer())
+    ended = await livecaption_command("listen", "--server", peer.url, PYTHONPATH=str(tmp_path))
+    assert ended == Ended(1, "", "livecaption: the microphone cannot be opened: Device unavailable\n")
+
+
+async def test_listen_fails_when_its_microphone_is_unplugged_and_the_last_words_still_come(
+    serve: Serve, tmp_path: Path
+) -> None:
+    write_sound_card(tmp_path, n_channels=1, fault="unplugged")
+    peer = await serve(Peer([final("last words")]))
+    ended = await livecaption_command("listen", "--server", peer.url, PYTHONPATH=str(tmp_path))
+    assert ended == Ended(1, "00:00 last words\n", "livecaption: the microphone has stopped; it may be unplugged\n")
+    assert peer.audio == [bytes(range(4)) * 1920]
 
 
 @pytest.mark.processes

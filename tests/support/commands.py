@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
@@ -260,18 +260,22 @@ import threading
 class PortAudioError(Exception): pass
 
 def query_devices(kind):
-    if {is_broken}: raise PortAudioError("Error querying device -1")
+    if {fault!r} == "missing": raise PortAudioError("Error querying device -1")
     return {{"default_samplerate": 48000.0, "max_input_channels": {n_channels}}}
 
 class RawInputStream:
-    def __init__(self, samplerate, blocksize, channels, dtype, callback):
+    def __init__(self, samplerate, blocksize, channels, dtype, callback, finished_callback):
         assert (samplerate, channels, dtype) == (48000, {n_channels}, "float32")
-        self.callback, self.stopped, self.blocksize = callback, threading.Event(), blocksize
+        if {fault!r} == "busy": raise PortAudioError("Device unavailable")
+        self.callback, self.finished = callback, finished_callback
+        self.stopped, self.blocksize = threading.Event(), blocksize
         self.block = bytes(range(4)) * blocksize * channels
         self.thread = threading.Thread(target=self.record)
     def record(self):
         while not self.stopped.wait(0.01):
             self.callback(self.block, self.blocksize, None, None)
+            if {fault!r} == "unplugged": break
+        self.finished()
     def __enter__(self):
         self.thread.start()
         return self
@@ -281,6 +285,11 @@ class RawInputStream:
 """
 
 
-def write_sound_card(directory: Path, n_channels: int, *, is_broken: bool = False) -> None:
-    """Write a module `sounddevice` whose microphone repeats four bytes, or cannot be found."""
-    (directory / "sounddevice.py").write_text(SOUND_CARD.format(n_channels=n_channels, is_broken=is_broken))
+def write_sound_card(
+    directory: Path, n_channels: int, *, fault: Literal["", "missing", "busy", "unplugged"] = ""
+) -> None:
+    """Write a module `sounddevice` whose microphone repeats four bytes.
+
+    With a fault it cannot be found or opened, or is unplugged after its first block.
+    """
+    (directory / "sounddevice.py").write_text(SOUND_CARD.format(n_channels=n_channels, fault=fault))
