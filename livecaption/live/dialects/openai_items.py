@@ -112,7 +112,7 @@ class Items:
         self._open: Item | None = None  # the one that is not committed
         self._of_utterance: dict[int, Item] = {}  # of those whose finals are awaited
         self._previous: str | None = None  # id of the newest committed one
-        self._failures: list[ErrorReport] = []  # of finals that have not come
+        self._failure: ErrorReport | None = None  # of the next final
 
     def start(self, event: SpeechStart) -> list[WireEvent]:
         """Begin an utterance."""
@@ -151,15 +151,15 @@ class Items:
         """Take the final of an utterance."""
         item = self._of_utterance.pop(event.utterance)
         new = item.close(event)
-        if self._failures and event.confidence == 0.0:  # as no final with an answer of the engine and text
-            item.failure = self._failures.pop(0)
+        if self._failure is not None:
+            item.failure, self._failure = self._failure, None
         if item.is_dropped:
             return []
         return _delta(item, new) + _segments(item, event) + self._answer(item)
 
     def fail(self, failure: ErrorReport) -> None:
-        """Note that the engine has failed to answer for a final, which follows."""
-        self._failures.append(failure)
+        """Note that the engine has failed to answer for the next final."""
+        self._failure = failure
 
     def commit(self, audio_ms: int) -> list[WireEvent]:
         """Commit the open item, or one without speech if there is enough audio. Empty: there is too little.

@@ -230,8 +230,8 @@ def test_an_item_whose_transcription_fails_has_what_is_known() -> None:
         items.start(SpeechStart(number, 0))
         items.partial(partial(number, "known"))
         items.end(SpeechEnd(number, 1000, "silence"))
+    assert kinds(items.final(final(0, ""))) == ["conversation.item.input_audio_transcription.completed"]
     items.fail(ErrorReport("transcription_failed", "it failed", fatal=False))
-    assert kinds(items.final(final(0, "known"))) == ["conversation.item.input_audio_transcription.completed"]
     (failed,) = items.final(Final(1, "known", 0, 1000, None, 0.0, 300))
     assert failed == {
         "type": "conversation.item.input_audio_transcription.failed",
