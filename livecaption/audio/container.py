@@ -9,7 +9,7 @@ Audio lags behind its bytes:
 
 - WebM, Ogg, MP4: by one cluster, page or fragment, as the sender cut them.
 - FLAC: by seven blocks (2 s at 16 kHz), because the end of a frame can be found only by its successors.
-- WAV with 16-bit samples: by its first 64 KiB, because FFmpeg looks for S/PDIF in them; by nothing after that.
+- WAV with 16-bit samples: by its first 64 KiB, because FFmpeg looks for S/PDIF in them; by up to 0.1 s after that.
 - Several audio tracks of which the default one is silent: by up to `PROBE_S`.
 """
 

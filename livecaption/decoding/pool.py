@@ -6,12 +6,12 @@ wait for Python and FFmpeg to load. The spare ends when no container stream has 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import BinaryIO
 
 from livecaption.audio.formats import ChannelMode, Samples
 from livecaption.decoding.decoder import DEFAULTS, PROGRAM, DecoderConfig, DecoderProcess
-from livecaption.decoding.messages import Decoded, Ended, Opened
+from livecaption.decoding.messages import Decoded, Ended, Opened, Waits
 from livecaption.errors import Unavailable
 
 MAX_STARTING = 2
@@ -155,6 +155,7 @@ class ContainerDecoder:
         track: number of the file's audio track to decode, from 1. None: the default one.
         channel_mode: whether the channels are mixed or kept apart.
         from_stranger: whether a stranger has sent the container: fewer formats are read.
+        on_wait: called with the number of bytes so far, when their samples were taken and the decoder needs more bytes.
 
     Attributes:
         opened: what the container holds, once its header was read.
@@ -168,6 +169,7 @@ class ContainerDecoder:
         channel_mode: ChannelMode = "mix",
         *,
         from_stranger: bool = True,
+        on_wait: Callable[[int], None] = lambda n_bytes: None,
     ) -> None:
         self.opened: Opened | None = None
         self._channel_mode: ChannelMode = channel_mode
@@ -175,6 +177,7 @@ class ContainerDecoder:
         self._file = file
         self._track = track
         self._from_stranger = from_stranger
+        self._on_wait = on_wait
         self._finished = False
         self._early: list[bytes] = []  # pushed before there was a process
         self._process: asyncio.Future[DecoderProcess | None] = asyncio.get_running_loop().create_future()
@@ -222,6 +225,8 @@ class ContainerDecoder:
                     self.opened = message
                 elif isinstance(message, Decoded):
                     yield self._shaped(message.samples)
+                elif isinstance(message, Waits):
+                    self._on_wait(message.n_bytes)
                 elif isinstance(message, Ended) and message.error is not None:
                     raise message.error
         finally:

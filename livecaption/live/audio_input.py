@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 from livecaption.audio import ms_of
 from livecaption.audio.formats import CONTAINER, Samples
@@ -91,6 +92,16 @@ class AudioInput:
         finally:
             self._n_being_taken -= 1
 
+    def apply_behind(self, command: Callable[[float], list[Output]]) -> None:
+        """Call a method of the pipeline, with the time, behind the audio so far; execute its outputs.
+
+        A container's samples come later than its bytes.
+        """
+        if self._container is None:
+            self._apply(command)
+        else:
+            self._container.when_decoded(partial(self._apply, command))
+
     def interrupt(self) -> None:
         """Drop the rest of the message that is being taken.
 
@@ -117,11 +128,15 @@ class AudioInput:
             self._container.stop_after(self._limits.last_decoding_draining_s)
 
     def cancel(self) -> None:
-        """Drop the part of a container that is not decoded, and look no more for pauses."""
+        """Drop the part of a container that is not decoded, and look no more for pauses. Nothing waits for it then."""
         if self._next_look is not None:
             self._next_look.cancel()
         if self._container is not None:
             self._container.cancel()
+
+    def _apply(self, command: Callable[[float], list[Output]]) -> None:
+        if not self._lifecycle.has_ended:  # here, because another server goes on
+            self._execute(command(time.monotonic()))
 
     def _look(self) -> None:
         """End the open utterance if no audio comes: see `pipeline.arrival`. Runs from the first message on."""

@@ -2,6 +2,8 @@
 
 The limits are those of `websocket`: a peer that sends many messages is read more slowly, the loop is given to others,
 and the close takes a second at most. TCP has no ping that every client answers, so the kernel looks for dead peers.
+
+A peer may end its own direction alone, as `nc -N` does, and still read.
 """
 
 import asyncio
@@ -60,7 +62,7 @@ class ByteStream:
         _look_for_dead_peer(writer, limits.heartbeat_s)
 
     async def receive(self) -> WSMessage:
-        """Wait for the next message, which is binary. Another type is the last one: the peer has left.
+        """Wait for the next message, which is binary. Another type is the last one: see `is_half_open`.
 
         Raises:
             ClientError: the bytes are not of the protocol.
@@ -78,6 +80,11 @@ class ByteStream:
             self._framing.push(data)
         self._returned_s = time.monotonic()
         return WSMessage(WSMsgType.BINARY, message, None)
+
+    @property
+    def is_half_open(self) -> bool:
+        """True if the peer sends nothing more. A write shows whether it has left, or still reads."""
+        return self._peer_is_done and not self._writer.is_closing()
 
     async def send(self, message: str | bytes) -> None:
         """See `Transport`."""
@@ -109,7 +116,7 @@ class ByteStream:
     async def answers(self, timeout_s: float) -> bool:
         """Return False if the connection is lost already. Nothing is sent, so nothing is awaited."""
         del timeout_s
-        return not (self._peer_is_done or self._writer.is_closing())
+        return not self._writer.is_closing()
 
     def abort(self) -> None:
         """See `Transport`."""
@@ -117,7 +124,7 @@ class ByteStream:
         self._writer.transport.abort()
 
     async def _read(self) -> bytes:
-        """Return more bytes; empty: the peer has left."""
+        """Return more bytes; empty: no more come."""
         self._is_read = True
         try:
             data = await self._reader.read(READ_BYTES)

@@ -210,12 +210,20 @@ class Connection:
                 await self._execute_first(command)
             clean = await self._read_messages()
             if not self._closing.is_set():
-                self.connection_lost(clean=clean)
+                self._note_last_message(clean=clean)
         except LivecaptionError as error:
             (self._session or self).fail(error)
         except Exception:
             logger.exception("a stream failed")
             (self._session or self).fail(LivecaptionError("internal error"))
+
+    def _note_last_message(self, *, clean: bool) -> None:
+        """Note that nothing more comes. A peer that may still read gets the answer to what it has sent."""
+        if not self._socket.is_half_open or (self._session is not None and self._session.takes_audio):
+            self.connection_lost(clean=clean)
+        elif self._session is None:
+            self.finish(Ending("disconnect"))
+        # Else once the session is over.
 
     async def _read_messages(self) -> bool:
         """Read until the client leaves; return whether it has closed the connection cleanly."""

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from math import inf
 
 import numpy as np
 
-from livecaption.audio.formats import Samples
+from livecaption.audio.formats import ChannelMode, Samples
 from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError
 
@@ -31,10 +33,14 @@ class ContainerFeed:
         on_end: Callable[[LivecaptionError | None], None],
         n_channels: int | None = None,
     ) -> None:
-        self._decoder = ContainerDecoder(decoders, channel_mode="mix" if n_channels is None else "separate")
+        channel_mode: ChannelMode = "mix" if n_channels is None else "separate"
+        self._decoder = ContainerDecoder(decoders, channel_mode=channel_mode, on_wait=self._note_decoded)
         self._n_channels = n_channels
         self._take = take
         self._on_end = on_end
+        self._n_pushed = 0
+        self._n_decoded: float = 0  # bytes whose samples were taken; infinite where no more samples come
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()  # each for this number of bytes
         self._task = asyncio.ensure_future(self._decode())
 
     @property
@@ -44,7 +50,16 @@ class ContainerFeed:
 
     async def push(self, data: bytes) -> None:
         """Hand over bytes; wait while the decoder is behind."""
+        self._n_pushed += len(data)
         await self._decoder.push(data)
+
+    def when_decoded(self, act: Callable[[], None]) -> None:
+        """Call `act` once the samples of the bytes so far were taken, or no more samples come.
+
+        Samples that the decoder makes only with later bytes are not awaited: see `audio.container`.
+        """
+        self._waiting.append((self._n_pushed, act))
+        self._call_waiting()
 
     def finish(self) -> None:
         """Decode the bytes that have come, and nothing more."""
@@ -56,8 +71,9 @@ class ContainerFeed:
             asyncio.get_running_loop().call_later(delay_s, self._stop)
 
     def cancel(self) -> None:
-        """Drop all that is not decoded, and report nothing."""
+        """Drop all that is not decoded, and report nothing. All that wait for samples are called now."""
         self._task.cancel()
+        self._note_decoded(inf)
 
     def _stop(self) -> None:
         if not self.is_done:
@@ -75,7 +91,17 @@ class ContainerFeed:
         except Exception:
             logger.exception("taking a container's samples failed")
             error = LivecaptionError("internal error")
+        self._note_decoded(inf)
         self._on_end(error)
+
+    def _note_decoded(self, n_bytes: float) -> None:
+        self._n_decoded = n_bytes
+        self._call_waiting()
+
+    def _call_waiting(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._n_decoded:
+            _, act = self._waiting.popleft()
+            act()
 
 
 def _padded(samples: Samples, n_channels: int) -> Samples:

@@ -247,9 +247,9 @@ class LiveSession:
         if self._pipeline.drained or self._lifecycle.is_suspended:
             self._end()
             return False
-        now_s = time.monotonic()
+        self._audio.cancel()
         error = TranscriptionFailed("the server stopped before this utterance was done", fatal=False)
-        self._execute(self._pipeline.end("stop", now_s) + self._pipeline.abandon(error, now_s))
+        self._execute(self._pipeline.abandon(error, time.monotonic()))
         self._end()  # no translation is awaited any more
         return True
 
@@ -283,12 +283,12 @@ class LiveSession:
             raise WrongState("the stream is ending already", fatal=False)
         match command:
             case Flush(tag):
-                self._execute(self._pipeline.flush(tag, time.monotonic()))
+                self._audio.apply_behind(partial(self._pipeline.flush, tag))
             case Discard():
-                self._execute(self._pipeline.discard(time.monotonic()))
+                self._audio.apply_behind(self._pipeline.discard)
             case Configure(options):
                 options = self._pipeline.options.replaced_by(options, self._model)
-                self._execute(self._pipeline.configure(options, time.monotonic()))
+                self._audio.apply_behind(partial(self._pipeline.configure, options))
             case Finish():
                 self.end_audio(Ending("stop"))
 

@@ -16,6 +16,10 @@ class Transport(Protocol):
 
     limits: SocketLimits
 
+    @property
+    def is_half_open(self) -> bool:
+        """True if the peer sends nothing more, and may still read."""
+
     async def receive(self) -> WSMessage:
         """Wait for the next message: text or binary; any other type is the last one.
 

@@ -62,6 +62,8 @@ class WebSocket:
         headers: further headers of the answer to the upgrade.
     """
 
+    is_half_open = False  # a Close is for both directions
+
     def __init__(
         self,
         request: web.Request,

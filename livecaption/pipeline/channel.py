@@ -98,6 +98,7 @@ class ChannelPipeline:
         self._done_until = begin  # all audio before this is in ended utterances, or discarded
         self._speakers = Speakers(options.speakers, highest_speaker(finals)) if options.needs_voices else None
         self._finals = FinalQueue(next((final for final in reversed(finals) if final.text), None), self._speakers)
+        self._failures: dict[int, ErrorReport] = {}  # by utterances whose finals are not released
         self._requests = RequestBuilder(
             channel_id, options.of_windows, service_level, next_request_id, self._finals, finals
         )
@@ -220,7 +221,9 @@ class ChannelPipeline:
 
     def abandon(self, error: EngineError, now_s: float) -> list[Output]:
         """Answer every awaited final with this error, because the time for a stop is over."""
-        return [*self._finals.abandon(error, now_s)]
+        while (awaited := self._finals.oldest_unanswered) is not None:
+            self._fail(awaited, error, now_s)
+        return [*self._released()]
 
     def status(self, now_s: float) -> Status:
         """Judge how well this channel is served, by the age of its unanswered requests."""
@@ -326,12 +329,23 @@ class ChannelPipeline:
             for latency in awaited.latencies(now_s):
                 self._record(latency)
             return self._release(now_s)
+        self._fail(awaited, answer, now_s)
+        return self._release(now_s)
+
+    def _fail(self, awaited: AwaitedFinal, error: EngineError, now_s: float) -> None:
         awaited.fail(now_s)
-        return [ErrorReport.of(answer, fatal=False), *self._release(now_s)]
+        self._failures[awaited.utterance.number] = ErrorReport.of(error, fatal=False)
+
+    def _released(self) -> Iterator[Event]:
+        """Release what is no longer awaited. The report of a failure stands directly before its final."""
+        for event in self._finals.release():
+            if isinstance(event, Final) and event.utterance in self._failures:
+                yield self._failures.pop(event.utterance)
+            yield event
 
     def _release(self, now_s: float) -> list[Output]:
         outputs: list[Output] = []
-        for event in self._finals.release():
+        for event in self._released():
             outputs.append(event)
             if isinstance(event, Final):
                 outputs += self._translations.translate(event, now_s)

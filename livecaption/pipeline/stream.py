@@ -285,8 +285,8 @@ class StreamPipeline:
         return self._of(channel, channel.receive_answer(request, answer, now_s))
 
     def abandon(self, error: EngineError, now_s: float) -> list[Output]:
-        """Answer every awaited final with this error, because the time for a stop is over."""
-        return self._of_all(lambda channel: channel.abandon(error, now_s))
+        """End, and answer every awaited final with this error, because the time for a stop is over."""
+        return self.end("stop", now_s) + self._of_all(lambda channel: channel.abandon(error, now_s))
 
     def take_latencies(self) -> list[Latency]:
         """Return and forget the latencies since the last call, in order. Each belongs to a returned event."""

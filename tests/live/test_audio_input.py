@@ -11,7 +11,8 @@ from livecaption.live.audio_input import PIECE_BYTES, AudioInput
 from livecaption.live.config import AudioLimits
 from livecaption.live.state import Ending, Lifecycle
 from livecaption.pipeline.arrival import ArrivalClock
-from livecaption.pipeline.stream import StreamPipeline
+from livecaption.pipeline.stream import Output, StreamPipeline
+from tests.support.containers import wav
 from tests.support.eventually import eventually
 from tests.support.pipeline import new_stream
 
@@ -62,6 +63,30 @@ async def test_the_rest_of_a_message_is_dropped_where_the_connection_breaks() ->
     audio.interrupt()
     await receiving
     assert pipeline.received_ms == PIECE_BYTES // 32
+
+
+@pytest.mark.parametrize("encoding", ["pcm_s16le", "auto"])
+async def test_a_command_counts_behind_the_audio_that_came_before_it(encoding: str) -> None:
+    pipeline, lifecycle, decoders = new_stream(audio=AudioFormat(encoding)), Lifecycle(), DecoderPool()
+    audio = AudioInput(pipeline, ArrivalClock(), lifecycle, lambda _: None, decoders, lambda _: None, AudioLimits())
+    behind_ms: list[int] = []
+
+    def command(now_s: float) -> list[Output]:
+        del now_s
+        behind_ms.append(pipeline.received_ms)
+        return []
+
+    await audio.receive(SECOND * 3 if encoding == "pcm_s16le" else wav(SECOND * 3))
+    audio.apply_behind(command)
+    await eventually(lambda: behind_ms)
+    assert behind_ms == [pytest.approx(3000, abs=100)]
+    await audio.receive(SECOND)
+    audio.apply_behind(command)
+    lifecycle.leave(Ending("restarting"))
+    lifecycle.end()
+    audio.cancel()
+    assert len(behind_ms) == (2 if encoding == "pcm_s16le" else 1), "another server goes on"
+    await decoders.close()
 
 
 async def test_pcm_is_all_taken_when_it_is_finished_and_a_container_is_not() -> None:

@@ -57,7 +57,19 @@ async def test_a_peer_that_leaves_is_the_last_message() -> None:
         assert await stream.answers(1.0)
         writer.close()
         assert (await stream.receive()).type is WSMsgType.CLOSED
-        assert not await stream.answers(1.0)
+        assert await stream.answers(1.0), "it may have ended its own direction only"
+
+
+async def test_a_peer_that_has_sent_all_may_still_read() -> None:
+    async with connected() as (stream, reader, writer):
+        assert not stream.is_half_open
+        writer.write_eof()
+        assert (await stream.receive()).type is WSMsgType.CLOSED
+        assert stream.is_half_open
+        await stream.send("the answer\n")
+        assert await stream.close(1000, "")
+        assert await reader.read() == b"the answer\n"
+        assert not stream.is_half_open
 
 
 async def test_a_reset_connection_is_the_last_message_too() -> None:
@@ -66,6 +78,8 @@ async def test_a_reset_connection_is_the_last_message_too() -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         writer.transport.abort()
         assert (await stream.receive()).type is WSMsgType.CLOSED
+        assert not stream.is_half_open
+        assert not await stream.answers(1.0)
 
 
 async def test_bytes_that_are_no_message_are_refused() -> None:

@@ -1,6 +1,8 @@
 """A container that is decoded for a stream, in a process of its own."""
 
 import asyncio
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -102,6 +104,51 @@ async def test_a_fault_of_ours_ends_the_stream_and_reports_no_more_than_that(cap
     assert (error.code, error.message) == ("internal", "internal error")
     assert "a mistake" in caplog.text
     caplog.clear()  # it was asked for
+
+
+async def test_calls_that_wait_for_bytes_come_in_order_behind_the_samples_of_these() -> None:
+    stream, decoders, done = Stream(), DecoderPool(), asyncio.Event()
+    called: list[tuple[str, int]] = []
+    feed = ContainerFeed(decoders, stream.take, stream.ended.set_result)
+    feed.when_decoded(lambda: called.append(("at once", 0)))
+    assert called == [("at once", 0)], "there is nothing to wait for"
+    await feed.push(wav(3))
+    feed.when_decoded(lambda: called.append(("first", stream.n_samples)))
+    await feed.push(bytes(2 * 32_000))
+    feed.when_decoded(lambda: called.append(("second", stream.n_samples)))
+    feed.when_decoded(done.set)
+    async with asyncio.timeout(20):
+        await done.wait()
+    (_, n_first), (_, n_second) = called[1:]
+    assert called[1:] == [("first", n_first), ("second", n_second)]
+    assert n_first == pytest.approx(48_000, abs=1600), "FFmpeg keeps back less than 0.1 s until more bytes come"
+    assert n_second == pytest.approx(80_000, abs=1600)
+    feed.when_decoded(lambda: called.append(("at once", 0)))
+    assert called[-1] == ("at once", 0), "all that came is decoded"
+    feed.cancel()
+    await decoders.close()
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["it dies", "it is stopped"])
+async def test_calls_that_wait_for_bytes_come_before_the_end_of_the_decoder_is_reported(dies: bool) -> None:
+    stream, decoders, is_decoded = Stream(), DecoderPool(keep_spare_s=0.0), asyncio.Event()
+    called: list[bool] = []
+    feed = ContainerFeed(decoders, stream.take, stream.ended.set_result)
+    await feed.push(wav(3))
+    feed.when_decoded(is_decoded.set)
+    async with asyncio.timeout(20):
+        await is_decoded.wait()
+        (pid,) = decoders.pids
+        os.kill(pid, signal.SIGSTOP)
+        await feed.push(bytes(32_000))
+        feed.when_decoded(lambda: called.append(stream.ended.done()))
+        assert not called
+        os.kill(pid, signal.SIGKILL) if dies else feed.stop_after(0.0)
+        assert isinstance(await stream.ended, InvalidAudio) is dies
+    await feed.push(b"more")
+    feed.when_decoded(lambda: called.append(stream.ended.done()))
+    assert called == [False, True]
+    await decoders.close()
 
 
 async def test_a_cancelled_decoding_reports_nothing_and_a_stopped_one_reports_its_end() -> None:

@@ -137,6 +137,24 @@ async def test_finalize_is_confirmed_with_and_without_speech(client: Client) -> 
     assert types(await talk(socket)) == ["Results", "Metadata"]
 
 
+async def test_finalize_and_configure_count_behind_the_audio_of_a_container_that_came_before(client: Client) -> None:
+    sessions = sessions_of(client)
+    before = {*sessions.ids}
+    socket = await client.ws_connect("/v1/listen")
+    speaks = sound("silence 300ms, speech 900ms", 48_000)
+    configure = {"type": "Configure", "keyterms": ["livecaption"]}
+    await send(socket, container("webm", [Track(speaks, "libopus")], live=True), FINALIZE, configure)
+    await eventually(lambda: {*sessions.ids} > before)
+    (new,) = {*sessions.ids} - before
+    session = sessions.find(new)
+    await eventually(lambda: session.options.transcription.hotwords)
+    assert session.received_ms == pytest.approx(1200, abs=100)
+    while not (message := await read(socket)).get("from_finalize"):
+        pass
+    assert message["channel"]["alternatives"][0]["transcript"]
+    await talk(socket)
+
+
 async def test_an_empty_message_closes_the_stream(client: Client) -> None:
     socket = await connect(client)
     await send(socket, SPEECH, b"")

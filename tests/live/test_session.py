@@ -84,9 +84,11 @@ async def test_partials_grow_while_somebody_speaks(client: Client) -> None:
     assert first["text"]
 
 
-async def test_a_flush_ends_the_utterance_and_is_answered_after_its_final(client: Client) -> None:
-    socket = await start_stream(client, partials=False)
-    await socket.send_bytes(SPEECH)
+@pytest.mark.parametrize("encoding", ["pcm_s16le", "auto"])
+async def test_a_flush_ends_the_utterance_and_is_answered_after_its_final(client: Client, encoding: str) -> None:
+    socket = await start_stream(client, encoding=encoding, partials=False)
+    speaks = sound("silence 200ms, speech 1200ms", 44_100)
+    await socket.send_bytes(SPEECH if encoding == "pcm_s16le" else _wav(speaks, 44_100))
     await socket.send_json({"type": "flush", "id": "now"})
     kinds = []
     while (event := await read_event(socket))["type"] != "flushed":
@@ -220,6 +222,15 @@ async def test_a_container_that_unfolds_to_hours_is_taken_no_faster_than_allowed
     async with asyncio.timeout(0.2 + 3):
         _, events = await asyncio.gather(taken.drain(), read_to_the_close(bomb))
     assert (events[-1]["type"], events[-1]["reason"], bomb.close_code) == ("end", "draining", 1001)
+
+
+async def test_a_flush_is_answered_also_where_the_bytes_before_it_are_no_container(client: Client) -> None:
+    socket = await start_stream(client, encoding="auto")
+    await socket.send_bytes(bytes(range(256)) * 16)
+    await socket.send_json({"type": "flush", "id": 7})
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    assert [event["type"] for event in events if event["type"] != "ack"] == ["flushed", "error", "end"]
 
 
 async def test_a_decoder_that_dies_costs_its_own_stream_and_no_caption_of_it(client: Client) -> None:

@@ -84,6 +84,16 @@ def test_a_failed_final_is_reported_and_comes_all_the_same() -> None:
     assert (final.utterance, final.text, final.confidence) == (0, "", 0.0)
 
 
+def test_a_failure_is_reported_directly_before_its_final() -> None:
+    stream = new_stream()
+    first, second = requests(feed(stream, TWO_UTTERANCES))
+    assert stream.receive_answer(second, WorkerDied("gone"), 0.0) == []
+    before, report, final = stream.receive_answer(first, hypothesis(""), 0.0)
+    assert isinstance(before, Final)
+    assert isinstance(final, Final)
+    assert (before.utterance, report, final.utterance) == (0, ErrorReport("worker_died", "gone", fatal=False), 1)
+
+
 def test_a_failed_final_keeps_what_readers_were_promised() -> None:
     stream = new_stream(partials=True)
     asked = requests(feed(stream, "silence 400ms, speech 3000ms, silence 800ms"))
@@ -603,10 +613,12 @@ def test_non_finite_samples_are_silence_and_reported_once() -> None:
 
 def test_finals_that_are_abandoned_are_reported_and_come_in_order() -> None:
     stream = new_stream()
-    feed(stream, TWO_UTTERANCES)
-    stream.end("stop", 0.0)
+    _, second = requests(feed(stream, TWO_UTTERANCES))
+    stream.receive_answer(second, hypothesis(""), 0.0)
+    feed(stream, "speech 1000ms")
     outputs = stream.abandon(WorkerDied("the time is up"), 0.0)
-    assert [type(output).__name__ for output in outputs] == ["ErrorReport", "ErrorReport", "Final", "Final"]
+    kinds = [type(output).__name__ for output in outputs if not isinstance(output, Request)]
+    assert kinds == ["SpeechEnd", "ErrorReport", "Final", "Final", "ErrorReport", "Final"]
     assert stream.drained
 
 

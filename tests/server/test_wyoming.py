@@ -162,6 +162,25 @@ async def test_a_client_may_leave_at_any_time(ports: Ports, sent: list[bytes]) -
         await peer.send(*sent)
 
 
+@pytest.mark.parametrize(
+    ("sent", "kind", "is_answered"),
+    [
+        ([event("describe")], "info", True),
+        ([*command(SPEECH), STOP], "transcript", True),
+        (command(SPEECH), "transcript", False),
+    ],
+    ids=["describe", "a command", "half a command"],
+)
+async def test_a_client_that_ends_its_own_direction_gets_the_answer_to_what_it_has_sent(
+    ports: Ports, sent: list[bytes], kind: str, is_answered: bool
+) -> None:
+    """`nc -N` and `socat -` do so. Audio without its end is no command."""
+    async with ports.connected() as peer:
+        await peer.send(*sent)
+        peer.writer.write_eof()
+        assert (kind in dict(await peer.read_all())) is is_answered
+
+
 async def test_unknown_events_and_a_flood_of_tiny_ones_cost_nothing(ports: Ports) -> None:
     async with ports.connected() as peer:
         await peer.send(event("unknown", {"a": 1}, b"payload"), event("ping") * 1200, *command(SPEECH), STOP)

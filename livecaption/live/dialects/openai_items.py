@@ -7,7 +7,6 @@ With the detection of turns each utterance is an item. Without, an item has all 
 is too long is cut in two. Deltas have committed words only, and are never taken back.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import log
 from string import ascii_uppercase
@@ -35,9 +34,10 @@ class Item:
 
     Attributes:
         id: its id on the wire.
-        texts: for each utterance its final, or its committed words so far.
-        finals: the finals that have come, by utterance.
-        sent: all its deltas.
+        awaited: for each utterance without a final, in order, its committed words so far.
+        finals: the finals that have come, in order.
+        sent: the deltas of the oldest utterance without a final. Those before it are never looked at again.
+        has_deltas: whether there are any deltas, of any utterance.
         start_ms, end_ms: its audio in stream time.
         audio_ms: the length of its audio.
         is_committed: whether the client got `committed`; then it is owed an answer.
@@ -46,9 +46,10 @@ class Item:
     """
 
     id: str
-    texts: dict[int, str] = field(default_factory=dict)
-    finals: dict[int, Final] = field(default_factory=dict)
+    awaited: dict[int, str] = field(default_factory=dict)
+    finals: list[Final] = field(default_factory=list)
     sent: str = ""
+    has_deltas: bool = False
     start_ms: int = 0
     end_ms: int = 0
     audio_ms: int = 0
@@ -57,24 +58,37 @@ class Item:
     failure: ErrorReport | None = None
 
     def grow(self) -> str:
-        """Return the text that is certain and was not sent yet."""
-        certain = []
-        for utterance, text in self.texts.items():
-            certain.append(text)
-            if utterance not in self.finals:
-                break  # its end is open, so nothing behind it can be sent
-        new = appended(self.sent, _joined(certain))
+        """Return the text that is certain and was not sent yet.
+
+        The end of the oldest utterance without a final is open, so nothing behind it can be sent.
+        """
+        return self._append(next(iter(self.awaited.values()), ""))
+
+    def close(self, final: Final) -> str:
+        """Take the final of the oldest utterance without one. Return the text that was not sent yet."""
+        del self.awaited[final.utterance]
+        self.finals.append(final)
+        new = self._append(final.text)
+        self.sent = ""
+        return new + self.grow()
+
+    def _append(self, text: str) -> str:
+        new = appended(self.sent, text)
+        if not new:
+            return ""
+        gap = " " if self.has_deltas and not self.sent else ""
         self.sent += new
-        return new
+        self.has_deltas = True
+        return gap + new
 
     @property
     def transcript(self) -> str:
-        return _joined(list(self.texts.values()))
+        return " ".join(final.text for final in self.finals if final.text)
 
     @property
     def is_done(self) -> bool:
         """True if it is committed, and no final of it is awaited."""
-        return self.is_committed and self.texts.keys() == self.finals.keys()
+        return self.is_committed and not self.awaited
 
 
 class Items:
@@ -98,7 +112,7 @@ class Items:
         self._open: Item | None = None  # the one that is not committed
         self._of_utterance: dict[int, Item] = {}  # of those whose finals are awaited
         self._previous: str | None = None  # id of the newest committed one
-        self._failures: list[ErrorReport] = []  # of finals that have not come
+        self._failure: ErrorReport | None = None  # of the next final
 
     def start(self, event: SpeechStart) -> list[WireEvent]:
         """Begin an utterance."""
@@ -106,7 +120,7 @@ class Items:
         is_new = item is None
         if item is None:
             item = self._open = self._new(max(0, event.start_ms - self.padding_ms))
-        item.texts[event.utterance] = ""
+        item.awaited[event.utterance] = ""
         self._of_utterance[event.utterance] = item
         if not (is_new and self.detects_turns):
             return []
@@ -117,8 +131,8 @@ class Items:
     def partial(self, event: Partial) -> list[WireEvent]:
         """Take the committed words of an utterance."""
         item = self._of_utterance[event.utterance]
-        item.texts[event.utterance] = event.stable
-        return self._delta(item)
+        item.awaited[event.utterance] = event.stable
+        return _delta(item, item.grow())
 
     def end(self, event: SpeechEnd) -> list[WireEvent]:
         """End an utterance, and with it the item, if silence or the end of the stream does so."""
@@ -136,17 +150,16 @@ class Items:
     def final(self, event: Final) -> list[WireEvent]:
         """Take the final of an utterance."""
         item = self._of_utterance.pop(event.utterance)
-        item.finals[event.utterance] = event
-        item.texts[event.utterance] = event.text
-        if self._failures and event.confidence == 0.0:  # as no final with an answer of the engine and text
-            item.failure = self._failures.pop(0)
+        new = item.close(event)
+        if self._failure is not None:
+            item.failure, self._failure = self._failure, None
         if item.is_dropped:
             return []
-        return self._delta(item) + _segments(item, event) + self._answer(item)
+        return _delta(item, new) + _segments(item, event) + self._answer(item)
 
     def fail(self, failure: ErrorReport) -> None:
-        """Note that the engine has failed to answer for a final, which follows."""
-        self._failures.append(failure)
+        """Note that the engine has failed to answer for the next final."""
+        self._failure = failure
 
     def commit(self, audio_ms: int) -> list[WireEvent]:
         """Commit the open item, or one without speech if there is enough audio. Empty: there is too little.
@@ -183,11 +196,6 @@ class Items:
         self._n_items += 1
         return Item(f"{self._prefix}{self._n_items}", start_ms=start_ms)
 
-    @staticmethod
-    def _delta(item: Item) -> list[WireEvent]:
-        new = item.grow()
-        return [{"type": f"{TRANSCRIPTION}.delta", "item_id": item.id, "content_index": 0, "delta": new}] if new else []
-
     def _answer(self, item: Item) -> list[WireEvent]:
         """Return the last event of an item, if all is known."""
         if not item.is_done:
@@ -195,7 +203,7 @@ class Items:
         about = {"item_id": item.id, "content_index": 0, "transcript": item.transcript}
         if (failure := item.failure) is not None:
             return [{"type": f"{TRANSCRIPTION}.failed", **about, "error": error_object(failure.message, failure.code)}]
-        finals = [final for _, final in sorted(item.finals.items())]
+        finals = item.finals
         completed = {**about, "usage": {"type": "duration", "seconds": item.audio_ms / 1000}}
         if codes := dict.fromkeys(final.language for final in finals if final.text and final.language):
             completed["languages"] = [{"code": code} for code in codes]
@@ -212,6 +220,10 @@ def speaker_letters(speaker: int | None) -> str:
         return NOBODY
     before, last = divmod(speaker - 1, len(ascii_uppercase))
     return (speaker_letters(before) if before else "") + ascii_uppercase[last]
+
+
+def _delta(item: Item, new: str) -> list[WireEvent]:
+    return [{"type": f"{TRANSCRIPTION}.delta", "item_id": item.id, "content_index": 0, "delta": new}] if new else []
 
 
 def _segments(item: Item, final: Final) -> list[WireEvent]:
@@ -234,7 +246,3 @@ def _segments(item: Item, final: Final) -> list[WireEvent]:
 def _logprob(word: CaptionWord) -> dict[str, Any]:
     probability = log(max(word.confidence, MIN_CONFIDENCE))
     return {"token": word.word, "logprob": round(probability, 4), "bytes": list(word.word.encode())}
-
-
-def _joined(texts: Sequence[str]) -> str:
-    return " ".join(filter(None, texts))

@@ -1,10 +1,15 @@
 """The items of a client: which events they give, in which order."""
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from livecaption.captions.appended import appended
 from livecaption.events import CaptionWord, ErrorReport, Final, Partial, SpeechEnd, SpeechStart, Turn
+from livecaption.live.dialects import openai_items
 from livecaption.live.dialects.openai_items import Items, speaker_letters
 from tests.support.cases import for_each
 
@@ -124,6 +129,55 @@ def test_a_turn_that_the_client_ends_has_all_utterances_before_the_commit() -> N
     assert completed["usage"] == {"type": "duration", "seconds": 17.5}
 
 
+UTTERANCES = st.lists(
+    st.tuples(st.lists(st.sampled_from(["so", "we", "go", "東京", "now"]), max_size=5), st.booleans(), st.booleans()),
+    max_size=6,
+)
+"""The words of each, whether its final spells them otherwise, and whether its final comes behind later partials."""
+
+
+@given(UTTERANCES)
+def test_all_deltas_of_an_item_are_its_transcript_but_for_case_and_punctuation(
+    utterances: list[tuple[list[str], bool, bool]],
+) -> None:
+    items = manual()
+    events: list[dict[str, Any]] = []
+    late: list[Final] = []
+    for number, (words, respells, is_late) in enumerate(utterances):
+        events += items.start(SpeechStart(number, 0))
+        for n_words in range(0, len(words), 2):
+            events += items.partial(partial(number, " ".join(words[:n_words])))
+        events += items.end(SpeechEnd(number, 1000, "max_length"))
+        said = ", ".join(words).title() if respells else " ".join(words)
+        late.append(final(number, f"{said}." if words else ""))
+        while late and not is_late:
+            events += items.final(late.pop(0))
+    events += items.commit(1000)
+    for each in late:
+        events += items.final(each)
+    transcript = events[-1]["transcript"]
+    assert _letters(text_of(events)) == _letters(transcript)
+    if not any(respells for _, respells, _ in utterances):
+        assert text_of(events) == transcript
+
+
+def test_each_event_costs_one_utterance_however_long_the_item_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    items, longest = manual(), 0
+
+    def measured(sent: str, text: str) -> str:
+        nonlocal longest
+        longest = max(longest, len(sent), len(text))
+        return appended(sent, text)
+
+    monkeypatch.setattr(openai_items, "appended", measured)
+    for number in range(50):
+        items.start(SpeechStart(number, 0))
+        items.partial(partial(number, "so we will go"))
+        items.end(SpeechEnd(number, 1000, "max_length"))
+        items.final(final(number, "So, we will go now."))
+    assert longest == len("So, we will go now.")
+
+
 def test_a_commit_without_speech_has_an_empty_answer_and_without_audio_none() -> None:
     items = manual()
     assert items.commit(99) == []
@@ -176,8 +230,8 @@ def test_an_item_whose_transcription_fails_has_what_is_known() -> None:
         items.start(SpeechStart(number, 0))
         items.partial(partial(number, "known"))
         items.end(SpeechEnd(number, 1000, "silence"))
+    assert kinds(items.final(final(0, ""))) == ["conversation.item.input_audio_transcription.completed"]
     items.fail(ErrorReport("transcription_failed", "it failed", fatal=False))
-    assert kinds(items.final(final(0, "known"))) == ["conversation.item.input_audio_transcription.completed"]
     (failed,) = items.final(Final(1, "known", 0, 1000, None, 0.0, 300))
     assert failed == {
         "type": "conversation.item.input_audio_transcription.failed",
@@ -218,3 +272,7 @@ def test_each_turn_of_a_final_is_a_segment_behind_its_text_and_before_the_end_of
     times = {"start": 1.0, "end": 1.4}
     assert first == {**about, **times, "id": "i1_0_0", "text": "Doors open.", "speaker": "A"}
     assert (second["id"], second["text"], second["speaker"]) == ("i1_0_1", "At nine.", "unknown")
+
+
+def _letters(text: str) -> str:
+    return re.sub("[,.]", "", text).casefold()
