@@ -14,8 +14,7 @@ from livecaption.audio import ms_of
 from livecaption.captions.casing import join_case
 from livecaption.captions.speakers import Speakers
 from livecaption.captions.stabilizer import Stabilizer
-from livecaption.errors import EngineError
-from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed
+from livecaption.events import CaptionWord, Event, Final, Flushed
 from livecaption.pipeline.latency import Latency
 from livecaption.recognition import Hypothesis, RequestId, TranscriptionOptions
 from livecaption.speech.utterance import Utterance
@@ -143,15 +142,6 @@ class FinalQueue:
     def find(self, request: RequestId) -> AwaitedFinal | None:
         """Return the final that this request is for; None: it is for none, or the final is released."""
         return next((final for final in self._finals() if final.request == request), None)
-
-    def abandon(self, error: EngineError, now_s: float) -> list[Event]:
-        """Answer every awaited final with this error, and release all."""
-        reports: list[Event] = []
-        for final in self._finals():
-            if final.event is None:
-                final.fail(now_s)
-                reports.append(ErrorReport.of(error, fatal=False))
-        return reports + self.release()
 
     def release(self) -> list[Event]:
         """Remove and return everything at the head of the queue that is no longer awaited."""

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from livecaption.audio import samples_of
 from livecaption.captions.speakers import Speakers
 from livecaption.captions.stabilizer import Stabilizer
-from livecaption.errors import WorkerDied
-from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Turn
+from livecaption.events import CaptionWord, Event, Final, Flushed, Turn
 from livecaption.pipeline.final_queue import AwaitedFinal, FinalQueue
 from livecaption.pipeline.latency import Latency
 from livecaption.recognition import RequestId, TranscriptionOptions, Voice, Word
@@ -156,16 +155,6 @@ def test_the_oldest_and_the_oldest_unanswered_final_and_the_backlog_are_known() 
     assert (queue.oldest, queue.oldest_unanswered) == (first, None)
     queue.release()
     assert (queue.oldest, queue.backlog_ms) == (None, 0)
-
-
-def test_abandoned_finals_are_reported_first_and_then_come_in_order_with_those_that_were_answered() -> None:
-    items = [awaited(0, committed="And so"), awaited(1), awaited(2)]
-    queue = queue_of(*items)
-    items[1].answer(hypothesis("Hello."), 10.0)
-    released = queue.abandon(WorkerDied("the time is up"), 10.0)
-    assert released[:2] == [ErrorReport("worker_died", "the time is up", fatal=False)] * 2
-    assert texts(released[2:]) == ["And so", "Hello.", ""]
-    assert queue.is_empty
 
 
 # Speakers
