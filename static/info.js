@@ -14,5 +14,5 @@ import { authorization } from "./token.js";
 export async function serverInfo(token) {
   const url = new URL("v1/info", document.baseURI);
   const response = await fetch(url, { headers: authorization(token), cache: "no-store" }).catch(() => null);
-  return response?.ok ? response.json() : null;
+  return response?.ok ? response.json().catch(() => null) : null;
 }

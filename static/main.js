@@ -90,11 +90,14 @@ const session = new Session({
 const before = readTab();
 /** What this tab is doing, for the time after it is loaded again. */
 const tab = { ...before, running: /** @type {ResumePoint | null} */ (null) };
+// Another page of this browser may have chosen another kind of event meanwhile.
+if (before.event) settings.useHere("private", before.event.private);
 const sharing = new Sharing({
+  room: before.event,
   isPrivate: () => settings.get("private"),
   title: () => settings.get("title"),
   token: accessToken,
-  isFixed: () => !session.resting || tab.eventGoesOn,
+  isFixed: () => !session.resting || tab.event !== null,
   askForToken: (again, code) => askForToken(again, { code, action: t("Share") }),
   shared: () => showCodeTrouble(null),
 });
@@ -109,7 +112,7 @@ let interrupted = before.running;
 /** @type {Info | null} */
 let info = null;
 /** Whether the captions from before the page was loaded again are on their way. */
-let isRestoring = before.sessions.length > 0 || before.running !== null || before.eventGoesOn;
+let isRestoring = before.sessions.length > 0 || before.running !== null || before.event !== null;
 /** Why there is no code in the corner of a presentation. */
 let codeTrouble = "";
 /** @type {number | null} When the running session began, by the Unix clock; null: none is running. */
@@ -183,7 +186,7 @@ async function endEvent() {
   try {
     await sharing.endEvent();
     interrupted = null;
-    tab.eventGoesOn = false;
+    tab.event = null;
     session.rest("idle");
     showEventOver();
   } catch (error) {
@@ -275,8 +278,8 @@ function showState(state, detail) {
 
 /** An event that has begun can be ended, and cannot become private, or public. */
 function showEvent() {
-  element("private", HTMLInputElement).disabled = !session.resting || tab.eventGoesOn;
-  element("end-event").hidden = !(tab.eventGoesOn && (session.running || session.resting));
+  element("private", HTMLInputElement).disabled = !session.resting || tab.event !== null;
+  element("end-event").hidden = !(tab.event && (session.running || session.resting));
 }
 
 /** A presentation hides the state, unless there is trouble. */
@@ -340,7 +343,7 @@ function received(event) {
 
 /** @param {Ready} ready */
 function beginSession(ready) {
-  tab.eventGoesOn = true;
+  tab.event = sharing.room;
   showEvent();
   sharing.admitted(ready.room?.reader_token ?? "");
   sharing.tellTitle({ isSeen: true });
@@ -364,7 +367,7 @@ function endSession() {
   const isComplete = session.state === "idle" || session.state === "break";
   if (startedAtMs !== null && isComplete) transcript.endSession();
   if (startedAtMs !== null && session.state === "idle") {
-    tab.eventGoesOn = false;
+    tab.event = null;
     showEventOver();
   }
   startedAtMs = null;
@@ -504,7 +507,7 @@ async function restore() {
   }
   if (before.running) rollUp.beginSession(before.running.ready.language, before.running.ready.session);
   if (interrupted && (await mayListen())) start();
-  else session.rest(before.eventGoesOn ? "break" : "idle");
+  else session.rest(before.event ? "break" : "idle");
 }
 
 /** Whether the microphone can be opened without a press of the user. */

@@ -123,7 +123,15 @@ function keep(room) {
 /** @returns {OwnRoom[]} the newest last */
 function read() {
   const rooms = storedJson("localStorage", KEY);
-  return Array.isArray(rooms) ? rooms.filter((room) => hasTypes(room, ROOM) && NAME.test(room.name)) : [];
+  return Array.isArray(rooms) ? rooms.filter(isRoom) : [];
+}
+
+/**
+ * @param {any} room
+ * @returns {room is OwnRoom}
+ */
+export function isRoom(room) {
+  return hasTypes(room, ROOM) && NAME.test(room.name);
 }
 
 /** @param {OwnRoom[]} rooms */

@@ -57,11 +57,21 @@ export class Settings {
   }
 
   /**
+   * Use a value on this page alone, until it is changed here.
+   *
+   * @param {SettingName} name
+   * @param {Values[SettingName]} value
+   */
+  useHere(name, value) {
+    Object.assign(this.#values, { [name]: value });
+  }
+
+  /**
    * @param {SettingName} name
    * @param {Values[SettingName]} value
    */
   set(name, value) {
-    Object.assign(this.#values, { [name]: value });
+    this.useHere(name, value);
     // Other pages of this browser keep their choices in the same place.
     store("localStorage", KEY, JSON.stringify({ ...kept(), [name]: value }));
   }

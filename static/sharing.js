@@ -12,6 +12,7 @@ import { Problem, problemWords } from "./words.js";
 
 /**
  * @typedef {object} SharingOptions
+ * @property {OwnRoom | null} room that of the event which goes on; null: none does
  * @property {() => boolean} isPrivate whether the next event is private
  * @property {() => string} title of the event; "": it has none
  * @property {() => string} token the operator's
@@ -52,7 +53,7 @@ export class Sharing {
   /** @param {SharingOptions} options */
   constructor(options) {
     this.#options = options;
-    this.#room = currentRoom(options.isPrivate());
+    this.#room = options.room ?? currentRoom(options.isPrivate());
     element("share").addEventListener("click", () => this.open());
     element("share-copy").addEventListener("click", () =>
       copyFrom(element("share-copy", HTMLButtonElement), this.link),

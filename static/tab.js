@@ -1,8 +1,10 @@
 // @ts-check
 /** What this tab was doing, so that it goes on after it was loaded again. Kept until the tab is closed. */
 
+import { isRoom } from "./rooms.js";
 import { hasTypes, store, storedJson } from "./storage.js";
 
+/** @import { OwnRoom } from "./rooms.js" */
 /** @import { ResumePoint } from "./stream.js" */
 
 /** @typedef {{ id: string, readerToken: string, beganAtMs: number }} SpokenSession by the Unix clock */
@@ -12,7 +14,7 @@ import { hasTypes, store, storedJson } from "./storage.js";
  * @property {string} id
  * @property {SpokenSession[]} sessions whose captions the page shows, the oldest first
  * @property {ResumePoint | null} running null: no session runs
- * @property {boolean} eventGoesOn whether the event has begun, and was not ended
+ * @property {OwnRoom | null} event the room of the event that has begun, and was not ended
  */
 
 const KEY = "livecaption.tab";
@@ -23,12 +25,12 @@ const MAX_WAIT_MS = 1000;
 
 /** @returns {Tab} */
 export function readTab() {
-  const { id, sessions, running, eventGoesOn } = /** @type {Partial<Tab>} */ (storedJson("sessionStorage", KEY) ?? {});
+  const { id, sessions, running, event } = /** @type {Partial<Tab>} */ (storedJson("sessionStorage", KEY) ?? {});
   return {
     id: typeof id === "string" ? id : "",
     sessions: Array.isArray(sessions) ? sessions.filter((session) => hasTypes(session, SESSION)) : [],
     running: hasTypes(running, RUNNING) && hasTypes(running?.ready, { session: "string" }) ? (running ?? null) : null,
-    eventGoesOn: eventGoesOn === true,
+    event: isRoom(event) ? event : null,
   };
 }
 

@@ -284,7 +284,7 @@ async def refuse(route: Route) -> None:
 
 async def test_a_page_works_where_its_storage_is_broken_or_forbidden(module_page: Page) -> None:
     broken = ("no JSON", "null", "5", '"x"', "[]", "{}", "[null, 5, {}]", '{"sessions": 5, "running": {"ready": {}}}')
-    broken += ('{"sessions": [5, {"id": 5}], "eventGoesOn": 5, "captionSize": "x", "theme": {}}',)
+    broken += ('{"sessions": [5, {"id": 5}], "event": {"name": "../x"}, "captionSize": "x", "theme": {}}',)
     found = await module_page.evaluate(
         """async (broken) => {
           const [rooms, { readTab }, { Settings }] =
@@ -299,7 +299,7 @@ async def test_a_page_works_where_its_storage_is_broken_or_forbidden(module_page
         }""",
         broken,
     )
-    nothing = {"id": "", "sessions": [], "running": None, "eventGoesOn": False}
+    nothing = {"id": "", "sessions": [], "running": None, "event": None}
     assert found == [[True, 12, nothing, 100, "auto"]] * len(broken)
 
     kept = await module_page.evaluate("""async () => {
@@ -312,9 +312,9 @@ async def test_a_page_works_where_its_storage_is_broken_or_forbidden(module_page
       try {
         const before = accessToken();
         keepToken("kept", true);
-        keepTab({ id: '', sessions: [], running: null, eventGoesOn: true });
+        keepTab({ id: '', sessions: [], running: null, event: rooms.currentRoom(false) });
         const isKept = rooms.newRoom(false).name === rooms.currentRoom(false).name;
-        return [before, accessToken(), readTab().eventGoesOn, isKept];
+        return [before, accessToken(), readTab().event !== null, isKept];
       } finally {
         for (const [name, own] of places) Object.defineProperty(window, name, own);
         keepToken("", false);
@@ -363,7 +363,7 @@ async def test_a_second_page_shows_that_somebody_speaks_and_may_take_over(
 async def test_a_page_that_is_loaded_again_asks_first_and_goes_on_with_its_session(
     scripted_server: Server, context: BrowserContext
 ) -> None:
-    """It is private. The server sends what it sent while the page was loaded."""
+    """It is private, also if another page is not. The server sends what it sent while the page was loaded."""
     await context.grant_permissions(["microphone"])
     page = await opened(context, scripted_server.url)
     await page.get_by_label("Private").check()
@@ -377,6 +377,9 @@ async def test_a_page_that_is_loaded_again_asks_first_and_goes_on_with_its_sessi
     await press(page, "Start captions")
     before = await said(page)
     link = await shared_link(page)
+    other = await opened(context, scripted_server.url)
+    await other.get_by_label("Private").uncheck()
+    await other.close()
     await page.add_init_script(
         "const tab = JSON.parse(sessionStorage['livecaption.tab']); tab.running.lastSeq = 1;"
         "sessionStorage['livecaption.tab'] = JSON.stringify(tab)"
