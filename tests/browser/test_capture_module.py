@@ -78,6 +78,27 @@ SWITCH = """async () => {
   return { slow, other, former, used: used(), nOpened: opened.length };
 }"""
 """A script in which one of two microphones opens late."""
+OPPOSITE_CHANNELS = """() => new Promise(async (resolve) => {
+  const { Capture } = await import('/static/microphone.js');
+  const context = new AudioContext();
+  const media = (level) => {
+    const channels = context.createChannelMerger(2);
+    const sound = new OscillatorNode(context);
+    for (const side of [0, 1]) {
+      sound.connect(new GainNode(context, { gain: side ? -level : level })).connect(channels, 0, side);
+    }
+    sound.start();
+    const output = new MediaStreamAudioDestinationNode(context, { channelCount: 2 });
+    channels.connect(output);
+    return output.stream;
+  };
+  navigator.mediaDevices.getUserMedia = async ({ audio }) => media(audio.autoGainControl ? 0 : 0.5);
+  const chunk = ({ levels: [{ peak, cancels }] }) => peak > 0.4 && resolve(cancels);
+  const choice = { sources: [''], echoCancellation: false, noiseSuppression: false, autoGainControl: true };
+  await Capture.open(choice, { chunk, ended: () => {}, suspended: () => {} });
+})"""
+"""A script with a microphone whose channels are opposite: a browser that processes its sound gives silence. It returns
+what is seen of the channels once there is sound."""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -106,6 +127,10 @@ async def test_another_microphone_that_is_silent_too_gets_a_second_look_of_its_o
     await page.evaluate("open('default')")
     await page.evaluate("sound(0, 50)")
     await page.wait_for_function("probes.length === 2")
+
+
+async def test_a_microphone_that_only_processing_silences_is_used_without_processing(page: Page) -> None:
+    assert await page.evaluate(OPPOSITE_CHANNELS) is True
 
 
 async def chosen(page: Page, steps: str) -> dict[str, Any]:

@@ -132,15 +132,14 @@ def opposite_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("processing", [False, True])
 async def test_a_microphone_whose_channels_cancel_each_other_is_captioned(
-    launch: Launch, scripted_server: Server, opposite_wav: Path, processing: bool
+    launch: Launch, scripted_server: Server, opposite_wav: Path
 ) -> None:
     """A plug that is wired the wrong way round. A browser that mixes down by itself gives silence."""
     browser = await launch(*microphone(opposite_wav))
     async with await browser.new_page() as page:
         await page.goto(scripted_server.url)
-        choice = {"echoCancellation": processing, "noiseSuppression": processing, "autoGainControl": processing}
+        choice = {"echoCancellation": False, "noiseSuppression": False, "autoGainControl": False}
         await page.evaluate("(choice) => localStorage.setItem('livecaption.settings', JSON.stringify(choice))", choice)
         await page.reload()
         await press_start(page)
