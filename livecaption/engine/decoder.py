@@ -147,12 +147,15 @@ class Decoder:
             self._vocabulary.prompt(window, language, n)
             for window, language, n in zip(windows, languages, n_previous, strict=True)
         ]
-        budgets = [token_budget(window, language) for window, language in zip(windows, languages, strict=True)]
+        preceding = [self._vocabulary.preceding(window) for window in windows]
+        budgets = [
+            token_budget(window, language, len(prompt) + len(before))
+            for window, language, prompt, before in zip(windows, languages, prompts, preceding, strict=True)
+        ]
         prefixes = [
             self._vocabulary.prefix(window, language)[: budget - 1]
             for window, language, budget in zip(windows, languages, budgets, strict=True)
         ]
-        preceding = [self._vocabulary.preceding(window) for window in windows]
         decodings: dict[int, Decoding] = {}
         # CTranslate2 needs <|startoftranscript|> at the same position in all prompts of a call, and times in all of
         # them or in none. The tokens after it may differ in number.

@@ -99,7 +99,8 @@ ANNOTATION = re.compile(
 """A sound described instead of a word said, such as "[Musik]", "(laughs)", "*coughs*", in any script."""
 
 PAUSES_S = 1.5  # part of a window that counts as pauses before and after its speech
-MAX_TOKENS = 224  # half of the decoder's 448 positions; Whisper reserves the others for previous text
+N_POSITIONS = 448  # of the decoder, for its prompt and its text
+MAX_TOKENS = N_POSITIONS // 2  # Whisper reserves the others for previous text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -350,10 +351,15 @@ def better(first: Decoding, second: Decoding) -> Decoding:
     return max(first, second, key=Decoding.quality).as_last_try()
 
 
-def token_budget(window: Window, language: str) -> int:
-    """Return more tokens than anybody can say in a window of this length."""
+def token_budget(window: Window, language: str, n_before: int) -> int:
+    """Return more tokens than anybody can say in a window of this length, or than the decoder has positions for.
+
+    `n_before` is the number of tokens before the text: the prompt and the preceding utterance.
+    """
     rate = MAX_TOKENS_PER_S if language == "en" else MAX_TOKENS_PER_S_BEYOND_ENGLISH
-    return min(MAX_TOKENS, math.ceil(rate * (1 + len(window.samples) / SAMPLE_RATE_HZ)))
+    by_length = math.ceil(rate * (1 + len(window.samples) / SAMPLE_RATE_HZ))
+    # A shorter prompt would leave room too, but change the text of every window with a full one.
+    return min(MAX_TOKENS, by_length, N_POSITIONS - n_before)
 
 
 def compression_ratio(text: str) -> float:

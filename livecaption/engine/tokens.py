@@ -5,12 +5,13 @@ from functools import lru_cache
 import tokenizers
 from faster_whisper.tokenizer import Tokenizer
 
+from livecaption.engine.guard import N_POSITIONS
 from livecaption.recognition import MAX_HOTWORD_TOKENS, Task, Window
 
 CONTEXT_TOKENS = 16
 """Tokens of context in the decoder's prompt: this many or none, so that prompts have equal length and can share a pass.
 Figures: docs/decisions/0006-context-tokens.md."""
-MAX_PREVIOUS_TOKENS = 223  # half of the decoder's 448 positions, minus one for <|startofprev|>
+MAX_PREVIOUS_TOKENS = N_POSITIONS // 2 - 1  # the other one is for <|startofprev|>
 MAX_PRECEDING_TOKENS = 112
 """Tokens of the preceding utterance, at most; they count among those. With more its audio is not used."""
 TIMESTAMP_MS = 20

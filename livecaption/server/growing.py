@@ -1,5 +1,6 @@
 """The WebVTT of running sessions is kept, so that only new finals are laid out."""
 
+import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from livecaption.captions.labels import Names
 from livecaption.captions.layout import LINE_LENGTHS
 from livecaption.captions.transcript import GrowingVtt
 from livecaption.events import Final
+from livecaption.server.exports import KEEP_S
 
 MAX_GROWING = 64
 """Sessions whose WebVTT is kept. An hour of speech has 100 KB."""
@@ -36,21 +38,35 @@ class GrowingTranscript:
 
 
 class GrowingTranscripts:
-    """The growing WebVTT of each running session that a client has requested. Used by the event loop."""
+    """The growing WebVTT of each running session that a client has requested. Used by the event loop.
 
-    def __init__(self) -> None:
-        self._growing: OrderedDict[tuple[str, int], GrowingTranscript] = OrderedDict()
+    Args:
+        keep_s: how long each of them is kept without being requested. Of a session that is over none is requested, so
+            it goes no later than the session.
+    """
+
+    def __init__(self, *, keep_s: float = KEEP_S) -> None:
+        self._keep_s = keep_s
+        self._growing: OrderedDict[tuple[str, int], tuple[GrowingTranscript, asyncio.TimerHandle]] = OrderedDict()
 
     def of(self, session_id: str, line_length: int) -> GrowingTranscript:
-        growing = self._growing.setdefault((session_id, line_length), GrowingTranscript(line_length))
-        self._growing.move_to_end((session_id, line_length))
+        key = session_id, line_length
+        growing = self._drop(key) or GrowingTranscript(line_length)
+        self._growing[key] = growing, asyncio.get_running_loop().call_later(self._keep_s, self._drop, key)
         if len(self._growing) > MAX_GROWING:
-            self._growing.popitem(last=False)
+            self._drop(next(iter(self._growing)))
         return growing
 
     def forget(self, session_id: str) -> None:
         for line_length in LINE_LENGTHS:
-            self._growing.pop((session_id, line_length), None)
+            self._drop((session_id, line_length))
+
+    def _drop(self, key: tuple[str, int]) -> GrowingTranscript | None:
+        if key not in self._growing:
+            return None
+        growing, timer = self._growing.pop(key)
+        timer.cancel()
+        return growing
 
 
 GROWING: web.AppKey[GrowingTranscripts] = web.AppKey("growing transcripts", GrowingTranscripts)

@@ -261,7 +261,7 @@ class Parent:
                 return
             reason = children.describe_exit(exit_code)
             healthy = restarts.is_healthy(0.0 if each.loaded_s is None else loop.time() - each.loaded_s, 0)
-            restart = policy.next_restart(loop.time(), healthy=healthy, random=random.random())
+            restart = policy.next_restart(healthy=healthy, random=random.random())
             if not self._all_ready and (exit_code == EXIT_CANNOT_START or restart.breaker_open):
                 logger.error("process %d cannot start: it %s", each.number, reason)
                 each.exit_code = exit_code

@@ -128,7 +128,7 @@ class Supervisor:
                     logger.error("%s; the server tries again after %.1f s each time", end, config.shortage_interval_s)
                 await self._pause(config.shortage_interval_s)
             elif self.failure is None:
-                restart = self._policy.next_restart(time.monotonic(), healthy=healthy, random=random.random())
+                restart = self._policy.next_restart(healthy=healthy, random=random.random())
                 self._breaker_open = restart.breaker_open
                 self._worker = None
                 if self._breaker_open and not self._was_ready:

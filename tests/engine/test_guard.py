@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livecaption.engine.guard import MAX_TOKENS, Decoding, better, compression_ratio, token_budget
+from livecaption.engine.guard import MAX_TOKENS, N_POSITIONS, Decoding, better, compression_ratio, token_budget
+from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, MAX_PREVIOUS_TOKENS
 from livecaption.recognition import PrecedingUtterance, TranscriptionOptions, Window
 from tests.support.cases import for_each
 
@@ -41,7 +42,7 @@ def decoding(
         language="en",
         tokens=list(range(n_tokens)) if tokens is None else tokens,
         n_prefix=n_prefix,
-        token_budget=token_budget(window(seconds), "en"),
+        token_budget=token_budget(window(seconds), "en", 2),
         compression_ratio=compression,
         mean_log_probability=mean_log_probability,
         no_speech_probability=no_speech_probability,
@@ -406,10 +407,25 @@ def test_a_sound_text_keeps_its_repetitions() -> None:
 
 
 def test_the_token_budget_grows_with_the_window_and_leaves_room_for_other_scripts() -> None:
-    assert token_budget(window(0), "en") == 8
-    assert token_budget(window(4), "en") == 40
-    assert token_budget(window(4), "th") == 120
-    assert token_budget(window(30), "en") == MAX_TOKENS
+    assert token_budget(window(0), "en", 2) == 8
+    assert token_budget(window(4), "en", 2) == 40
+    assert token_budget(window(4), "th", 4) == 120
+    assert token_budget(window(30), "en", 2) == MAX_TOKENS
+
+
+@for_each("language", ["en", "te"])
+@for_each("n_words_before", [0, MAX_PRECEDING_TOKENS])
+def test_the_longest_text_has_its_positions_behind_the_longest_prompt(language: str, n_words_before: int) -> None:
+    """Before the text: <|startofprev|>, hotwords, prompt, four tokens of the task, and words with three times."""
+    n_before = 1 + (MAX_PREVIOUS_TOKENS - n_words_before) + 4 + n_words_before + 3
+    assert n_before + token_budget(window(30), language, n_before) == N_POSITIONS
+
+
+def test_a_text_is_endless_where_the_positions_end() -> None:
+    budget = token_budget(window(30), "en", 230)
+    endless = replace(decoding(seconds=30), tokens=list(range(budget)), token_budget=budget)
+    assert endless.is_runaway
+    assert not replace(endless, tokens=endless.tokens[1:]).is_runaway
 
 
 def test_repetition_compresses_and_an_empty_text_does_not() -> None:

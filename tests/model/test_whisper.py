@@ -113,6 +113,20 @@ def test_a_prefix_longer_than_the_decoder_has_room_for_is_no_error(engine: Whisp
     assert text.startswith("and so on and so on")
 
 
+def test_the_longest_text_fits_behind_the_longest_prompt(engine: WhisperEngine, samples: Samples) -> None:
+    """Hotwords, prompt and preceding utterance fill it, and the promised words leave one token to the decoder."""
+    window = Window(
+        np.resize(samples["jfk"], 27 * 16_000),
+        TranscriptionOptions(hotwords=("Kubernetes",) * 100, prompt="word " * 400),
+        prefix="and so on " * 200,
+        preceding=PrecedingUtterance(samples["jfk"][: 3 * 16_000], "word " * 60, 2_800, 3_200),
+        is_final=False,
+        effort="reduced",
+    )
+    (text,) = texts(engine, window)
+    assert text.startswith("and so on and so on")
+
+
 JFK_PARTS = (
     "And so my fellow Americans",
     "ask not what your country can do for you",

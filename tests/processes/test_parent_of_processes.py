@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 FORCED_STOP_S = 1.5
 """Less than the answer takes that a stop in order would wait for."""
 N_DEATHS = 5
-"""Deaths in a minute after which a process is started each 30 s only."""
+"""Deaths in a row after which a process is started each 30 s only."""
 
 
 def n_starts(server: ServerProcess, number: int) -> int:
@@ -167,7 +167,7 @@ async def test_sessions_go_on_when_all_processes_are_killed_at_once(tmp_path: Pa
 
 
 async def test_a_server_whose_process_never_starts_ends_and_its_service_manager_learns_of_it() -> None:
-    """Five deaths in a minute before all processes were ready are no start."""
+    """Five deaths in a row before all processes were ready are no start."""
     async with serving("--processes=2") as server:
         await died_again_and_again(server, 2)
         assert await server.exited(within_s=10) == 70

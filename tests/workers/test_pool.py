@@ -35,7 +35,7 @@ from tests.workers.conftest import Crew, StartCrew
 pytestmark = pytest.mark.processes
 
 HANGS = ["hang", "hang-gil"]
-PATIENT = RestartConfig(first_delay_s=0.0, breaker_window_s=-1.0)
+PATIENT = RestartConfig(first_delay_s=0.0, breaker_deaths=100)
 """Workers are restarted at once, and the circuit breaker stays closed."""
 QUICK = RestartConfig(first_delay_s=0.0, breaker_deaths=3, half_open_interval_s=0.5)
 """Workers are restarted at once until the breaker opens, which is soon, and then every half second."""
