@@ -55,6 +55,16 @@ def locked_by_another(path: Path) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
+@contextlib.contextmanager
+def read_by_another(path: Path) -> Iterator[None]:
+    """Let another connection read what the store has now, as a backup does."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM session").fetchone()
+        yield
+        other.execute("ROLLBACK")
+
+
 def bytes_of(directory: Path) -> bytes:
     """Return all files of a store: database, write-ahead log, shared memory."""
     return b"".join(path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file())
