@@ -8,6 +8,7 @@ from livecaption.audio import ms_of
 from livecaption.audio.formats import CONTAINER, Samples
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import LivecaptionError, WrongState
+from livecaption.events import Gap
 from livecaption.live.config import AudioLimits
 from livecaption.live.container import ContainerFeed
 from livecaption.live.state import Lifecycle
@@ -34,6 +35,9 @@ class AudioInput:
         decoders: decode containers.
         on_container_end: called once, when the last sample of a container was taken; with the error if there is one.
         limits: its pace, and the time for the rest of a container.
+
+    Attributes:
+        skipped_ms: audio that was lost, and did not come.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class AudioInput:
         self._execute = execute
         self._limits = limits
         self._throttle = Throttle(limits, time.monotonic())
+        self.skipped_ms = 0
         self._n_interruptions = 0
         self._n_being_taken = 0
         self._looked_s = 0.0
@@ -90,6 +95,18 @@ class AudioInput:
                 await self._throttle.wait_for_room()
         finally:
             self._n_being_taken -= 1
+
+    def skip_to(self, at_ms: int) -> Gap | None:
+        """Take the next audio for that from `at_ms` on, because the audio before it is lost. Return what is lost.
+
+        None: nothing, because audio has come already, or begins there or later.
+        """
+        received_ms = self._pipeline.received_ms
+        if at_ms <= received_ms or not self._pipeline.skip_to(at_ms):
+            return None
+        self._clock.skip_to(at_ms)
+        self.skipped_ms += at_ms - received_ms
+        return Gap(received_ms, at_ms)
 
     def interrupt(self) -> None:
         """Drop the rest of the message that is being taken.

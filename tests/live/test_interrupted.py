@@ -118,14 +118,14 @@ async def test_audio_that_the_publisher_has_no_more_is_a_gap_with_its_times_for_
     client = await serve()
     reader = await client.ws_connect("/v1/sessions/talk/watch")
     assert (await read_event(reader))["seq"] == SEQS_PER_GENERATION
-    socket = await resume(client, READY, 3, audio_from_ms=9000)
-    assert (await read_event(socket))["received_ms"] == 9000
+    socket = await resume(client, READY, 3, audio_from_ms=600_000)
+    assert (await read_event(socket))["received_ms"] == 600_000
     await read_event(socket)
-    gap = {"type": "gap", "seq": SEQS_PER_GENERATION + 1, "start_ms": CHECKPOINT_MS, "end_ms": 9000}
+    gap = {"type": "gap", "seq": SEQS_PER_GENERATION + 1, "start_ms": CHECKPOINT_MS, "end_ms": 600_000}
     assert await read_event(socket) == gap
     assert await read_event(reader) == gap
-    await socket.send_bytes(SPEECH + PAUSE)
-    assert abs((await read_until(socket, "final"))["start_ms"] - 9200) < 100
+    await socket.send_bytes(SPEECH)  # and nothing then: the lost audio is no audio that is ahead of the clock
+    assert abs((await read_until(socket, "final"))["start_ms"] - 600_200) < 100
 
 
 async def test_the_pauses_of_an_earlier_server_count_in_times_and_not_in_the_audio(serve: Serve) -> None:
@@ -299,9 +299,31 @@ async def test_a_session_whose_stored_start_is_not_valid_any_more_does_not_stop_
 
 
 async def test_received_audio_is_counted_without_that_of_the_earlier_server(serve: Serve) -> None:
-    client = await serve()
-    socket = await resume(client, READY, 3)
-    await socket.send_bytes(PAUSE)
+    await receive_a_pause(await serve(), audio_from_ms=0)
+
+
+async def test_received_audio_is_counted_without_that_which_is_lost(serve: Serve) -> None:
+    await receive_a_pause(await serve(), audio_from_ms=600_000)
+
+
+async def receive_a_pause(client: Client, audio_from_ms: int) -> None:
+    """Send the audio of a pause, which is all that the server counts, for the key of the publisher too."""
+    socket = await resume(client, READY, 3, audio_from_ms=audio_from_ms)
     sessions = client.app[SERVICES].sessions
+    await read_event(socket)
+    assert sessions.received_ms == 0
+    await socket.send_bytes(PAUSE)
     await eventually(lambda: sessions.received_ms == len(PAUSE) // 32)
-    await socket.close()
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    assert sessions.received_ms == sessions.find("talk").received_ms == len(PAUSE) // 32
+
+
+async def test_a_session_of_which_all_audio_is_lost_holds_no_slot_without_its_publisher(serve: Serve) -> None:
+    client = await serve(has_audio=False)
+    socket = await resume(client, READY, 0, audio_from_ms=600_000)
+    await read_event(socket)
+    assert len(client.app[SERVICES].sessions) == 1
+    socket._writer.transport.abort()
+    await eventually(lambda: len(client.app[SERVICES].sessions) == 0)
+    assert client.app[SERVICES].sessions.n_parked == 1
