@@ -7,7 +7,7 @@ from collections.abc import Callable
 from livecaption.audio import ms_of
 from livecaption.audio.formats import CONTAINER, Samples
 from livecaption.decoding.pool import DecoderPool
-from livecaption.errors import LivecaptionError, WrongState
+from livecaption.errors import InvalidMessage, LivecaptionError, WrongState
 from livecaption.events import Gap
 from livecaption.live.config import AudioLimits
 from livecaption.live.container import ContainerFeed
@@ -19,7 +19,9 @@ from livecaption.pipeline.stream import Output, StreamPipeline
 PIECE_BYTES = 16 * 1024
 """Audio is taken in steps of this size: half a second of 16 kHz PCM, 1 ms of the loop. Buffers grow with the step."""
 
-
+CLOCKS_DIFFER_S = 60.0
+"""Difference in s of the clocks of servers that have one session after the other. More: a publisher may claim to have
+sent more. Less: publishers of recordings are refused where clocks differ."""
 LOOK_S = 0.25
 """Interval in s at which a stream is looked at whether its audio has stopped. Longer: finals come later."""
 
@@ -95,6 +97,19 @@ class AudioInput:
                 await self._throttle.wait_for_room()
         finally:
             self._n_being_taken -= 1
+
+    def check_sent(self, before_ms: int, began_at_ms: int) -> None:
+        """Check that the audio before `before_ms` can have been sent since the session began, by the Unix clock.
+
+        A recording is sent faster than it lasts, but no faster than audio is taken.
+
+        Raises:
+            InvalidMessage: it cannot.
+        """
+        since_s = max(0.0, time.time() - began_at_ms / 1000) + CLOCKS_DIFFER_S
+        sent_s = self._limits.burst_s + self._limits.audio_s_per_s * since_s
+        if before_ms > max(self._pipeline.received_ms, sent_s * 1000):
+            raise InvalidMessage("resume.audio_from_ms is later than all audio that can have been sent")
 
     def skip_to(self, at_ms: int) -> Gap | None:
         """Take the next audio for that from `at_ms` on, because the audio before it is lost. Return what is lost.

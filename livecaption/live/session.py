@@ -158,7 +158,7 @@ class LiveSession:
         Raises:
             Unauthorized: `wrong_token`.
             UnknownSession: `session_ended`, and its client has all events.
-            InvalidMessage: `unsupported_resume`, or `last_seq` was never sent, or a new model cannot do what is needed.
+            InvalidMessage: `unsupported_resume`, an event or audio was never sent, or a new model is not able.
         """
         self.tokens.check_publisher(asked.token)
         if not self._resume_window_s:
@@ -167,6 +167,7 @@ class LiveSession:
             raise InvalidMessage("resume.last_seq is of an event that was not sent yet")
         if self.hub.ended and asked.last_seq == self.hub.last_seq:
             raise UnknownSession("the session is over", code="session_ended")
+        self._audio.check_sent(asked.audio_from_ms, self.about.started_at_ms)
         self._pipeline.options.for_model(self._model)
 
     def resume(self, connection: Peer, asked: Reattach) -> None:
