@@ -153,7 +153,7 @@ class Database:
 
         Rooms of that age without sessions are deleted too, and so are the traces of earlier deletions.
         """
-        old = "SELECT number FROM session WHERE state <> 'open' AND started_at_ms + duration_ms < ? LIMIT 1"
+        old = f"SELECT number FROM session WHERE state <> 'open' AND {rows.ENDED_AT_MS} < ? LIMIT 1"
         while self.execute(f"DELETE FROM session WHERE number IN ({old})", (before_ms,)).rowcount:
             yield True
         self.execute(f"DELETE FROM room WHERE created_at_ms < ? AND {rows.UNUSED_ROOM}", (before_ms,))

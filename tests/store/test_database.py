@@ -16,7 +16,9 @@ from livecaption.recognition import SessionId
 from livecaption.store import rows, search
 from livecaption.store.database import Database
 from livecaption.store.ownership import acquire
+from livecaption.store.store import now_ms
 from tests.support.stored import (
+    ENDED_WITH_AUDIO,
     STARTED_AT_MS,
     bytes_of,
     fill,
@@ -135,9 +137,23 @@ def test_a_session_that_ended_before_a_time_expires_and_an_open_one_does_not(pat
         fill(database, new_session("old"), [final("Xylograph.", 0, 1000)])
         fill(database, new_session("longer"), [final("Two.", 0, 5000)])
         fill(database, new_session("open"), [final("Three.", 0, 1000)], ended=False)
+        # A recording that was sent faster than it lasts.
+        database.execute("UPDATE session SET duration_ms = 10 * duration_ms WHERE id = 'old'")
         list(database.expire(STARTED_AT_MS + 1001))
         assert [session.id for session in database.sessions(10)] == ["open", "longer"]
         assert b"Xylograph" not in bytes_of(path.parent)
+
+
+def test_a_session_that_goes_on_after_an_interruption_has_not_ended_with_it(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session(), [], ended=False)
+    with opened(path) as database:
+        database.execute(f"UPDATE session SET {ENDED_WITH_AUDIO}")  # it was interrupted long ago
+        database.write(rows.reopen(SessionId("one")))
+        assert database.execute("SELECT ended_at_ms FROM session").fetchone() == (None,)
+        database.write(rows.end(SessionId("one"), 1000))
+        list(database.expire(now_ms() - 60_000))
+        assert [session.id for session in database.sessions(10)] == ["one"]
 
 
 # What cannot be used
