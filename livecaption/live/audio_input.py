@@ -8,7 +8,8 @@ from functools import partial
 from livecaption.audio import ms_of
 from livecaption.audio.formats import CONTAINER, Samples
 from livecaption.decoding.pool import DecoderPool
-from livecaption.errors import LivecaptionError, WrongState
+from livecaption.errors import InvalidMessage, LivecaptionError, WrongState
+from livecaption.events import Gap
 from livecaption.live.config import AudioLimits
 from livecaption.live.container import ContainerFeed
 from livecaption.live.state import Lifecycle
@@ -19,7 +20,9 @@ from livecaption.pipeline.stream import Output, StreamPipeline
 PIECE_BYTES = 16 * 1024
 """Audio is taken in steps of this size: half a second of 16 kHz PCM, 1 ms of the loop. Buffers grow with the step."""
 
-
+CLOCKS_DIFFER_S = 60.0
+"""Difference in s of the clocks of servers that have one session after the other. More: a publisher may claim to have
+sent more. Less: publishers of recordings are refused where clocks differ."""
 LOOK_S = 0.25
 """Interval in s at which a stream is looked at whether its audio has stopped. Longer: finals come later."""
 
@@ -35,6 +38,9 @@ class AudioInput:
         decoders: decode containers.
         on_container_end: called once, when the last sample of a container was taken; with the error if there is one.
         limits: its pace, and the time for the rest of a container.
+
+    Attributes:
+        skipped_ms: audio that was lost, and did not come.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class AudioInput:
         self._execute = execute
         self._limits = limits
         self._throttle = Throttle(limits, time.monotonic())
+        self.skipped_ms = 0
         self._n_interruptions = 0
         self._n_being_taken = 0
         self._looked_s = 0.0
@@ -101,6 +108,31 @@ class AudioInput:
             self._apply(command)
         else:
             self._container.when_decoded(partial(self._apply, command))
+
+    def check_sent(self, before_ms: int, began_at_ms: int) -> None:
+        """Check that the audio before `before_ms` can have been sent since the session began, by the Unix clock.
+
+        A recording is sent faster than it lasts, but no faster than audio is taken.
+
+        Raises:
+            InvalidMessage: it cannot.
+        """
+        since_s = max(0.0, time.time() - began_at_ms / 1000) + CLOCKS_DIFFER_S
+        sent_s = self._limits.burst_s + self._limits.audio_s_per_s * since_s
+        if before_ms > max(self._pipeline.received_ms, sent_s * 1000):
+            raise InvalidMessage("resume.audio_from_ms is later than all audio that can have been sent")
+
+    def skip_to(self, at_ms: int) -> Gap | None:
+        """Take the next audio for that from `at_ms` on, because the audio before it is lost. Return what is lost.
+
+        None: nothing, because audio has come already, or begins there or later.
+        """
+        received_ms = self._pipeline.received_ms
+        if at_ms <= received_ms or not self._pipeline.skip_to(at_ms):
+            return None
+        self._clock.skip_to(at_ms)
+        self.skipped_ms += at_ms - received_ms
+        return Gap(received_ms, at_ms)
 
     def interrupt(self) -> None:
         """Drop the rest of the message that is being taken.

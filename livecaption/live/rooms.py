@@ -231,10 +231,10 @@ class Rooms:
     def remove_part(self, session_id: str) -> None:
         """Forget a session that was deleted, and remove it from its room."""
         self._sessions.forget(session_id)
-        for room in self._rooms.values():
+        for name, room in [*self._rooms.items()]:
             room.remove(session_id)
-        if self._sessions.known(session_id) is None:
-            self._rooms.pop(session_id, None)  # its own
+            if name == session_id and is_own(room.about) and self._sessions.known(session_id) is None:
+                del self._rooms[name]
 
     def rename_part(self, session_id: str, title: str | None, names: Mapping[int, str]) -> None:
         """Change the title of a session, and names of its speakers, for its readers and in its room."""

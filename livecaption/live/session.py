@@ -20,7 +20,7 @@ from livecaption.errors import (
     UnknownSession,
     WrongState,
 )
-from livecaption.events import Ack, End, EndReason, ErrorReport, Gap, Pong, SpeakerNamed
+from livecaption.events import Ack, End, EndReason, ErrorReport, Pong, SpeakerNamed
 from livecaption.ipc import logs
 from livecaption.live.audio_input import AudioInput
 from livecaption.live.config import SessionLimits
@@ -113,12 +113,12 @@ class LiveSession:
     @property
     def received_ms(self) -> int:
         """Audio taken over so far, by this server."""
-        return self._pipeline.received_ms - self._began_at_ms
+        return self._pipeline.received_ms - self._began_at_ms - self._audio.skipped_ms
 
     @property
     def has_audio(self) -> bool:
         """True if any audio came, to this server or to an earlier one."""
-        return self._pipeline.received_ms > 0
+        return self._pipeline.received_ms > self._audio.skipped_ms
 
     @property
     def options(self) -> StreamOptions:
@@ -158,7 +158,7 @@ class LiveSession:
         Raises:
             Unauthorized: `wrong_token`.
             UnknownSession: `session_ended`, and its client has all events.
-            InvalidMessage: `unsupported_resume`, or `last_seq` was never sent, or a new model cannot do what is needed.
+            InvalidMessage: `unsupported_resume`, an event or audio was never sent, or a new model is not able.
         """
         self.tokens.check_publisher(asked.token)
         if not self._resume_window_s:
@@ -167,6 +167,7 @@ class LiveSession:
             raise InvalidMessage("resume.last_seq is of an event that was not sent yet")
         if self.hub.ended and asked.last_seq == self.hub.last_seq:
             raise UnknownSession("the session is over", code="session_ended")
+        self._audio.check_sent(asked.audio_from_ms, self.about.started_at_ms)
         self._pipeline.options.for_model(self._model)
 
     def resume(self, connection: Peer, asked: Reattach) -> None:
@@ -180,9 +181,8 @@ class LiveSession:
         self._audio.interrupt()
         self._lifecycle.regain_publisher()
         if self._lifecycle.takes_audio:
-            received_ms = self._pipeline.received_ms
-            if asked.audio_from_ms > received_ms and self._pipeline.skip_to(asked.audio_from_ms):
-                self._gate.publish(Gap(received_ms, asked.audio_from_ms))
+            if lost := self._audio.skip_to(asked.audio_from_ms):
+                self._gate.publish(lost)
             self._pipeline.rewind()
         connection.send(self._ready(self._model))  # readers and the log need no second `ready`
         self.hub.attach(connection.deliver, asked.last_seq)

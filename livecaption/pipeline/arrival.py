@@ -95,6 +95,10 @@ class ArrivalClock:
             self.has_lost_audio = is_steady and self._lag_ms >= MIN_SHIFT_MS
             self._lag_since_s, self._lag_ms, self._previous_lag_ms = now_s, lag_ms, self._lag_ms
 
+    def skip_to(self, at_ms: int) -> None:
+        """Note that the audio before `at_ms` is lost. It has not come, so nothing is ahead of the clock by it."""
+        self._begin_ms = self._until_ms = at_ms
+
     def excuse(self, now_s: float) -> None:
         """Note that audio could not come until now, for a reason that is not the client's."""
         self._last_s = now_s

@@ -23,7 +23,10 @@ def forget_kept(app: web.Application, session_id: str) -> None:
 
 
 async def note_deleted(app: web.Application, session_id: str) -> None:
-    """Forget a session that the store does not have any more, with its sinks."""
+    """Forget a session that the store does not have any more, with its sinks. One that is not kept was never there."""
+    session = app[SERVICES].sessions.known(session_id)
+    if session is not None and not session.options.keep:
+        return
     forget_kept(app, session_id)
     app[SERVICES].rooms.remove_part(session_id)
     await app[SERVICES].sinks.detach_all(session_key(session_id))

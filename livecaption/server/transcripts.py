@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 from livecaption.captions.language_names import NAMES, language_code
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, in_spoken_order, lay_out_as
-from livecaption.errors import InvalidMessage, InvalidQuery, UnknownSession
+from livecaption.errors import InvalidMessage, InvalidQuery, StoreFailed, UnknownSession
 from livecaption.events import Final
 from livecaption.ipc import logs
 from livecaption.live.anywhere import ReadableSession
@@ -158,17 +158,24 @@ async def send_transcript(request: web.Request, response: web.StreamResponse, bo
 
 async def delete(request: web.Request) -> web.Response:
     """`DELETE /v1/sessions/{id}`: delete a session, with its sinks. If it is open, nothing more of it is stored."""
-    store, session_id = await _changeable(request)
-    if not await store.delete(session_id):
-        raise _unknown()
+    store, session_id, is_stored = await _changeable(request)
+    try:
+        found = await store.delete(session_id)
+    except StoreFailed:
+        if is_stored:  # else it may be about to be
+            await _apply_to_all(request, session_id)
+        raise
+    # Also if there was none: of an earlier deletion it may not have been known when it was done.
     await changes.note_deleted(request.app, session_id)
     request.app[SERVICES].anywhere.note_change(session_id)
+    if not found:
+        raise _unknown()
     return web.Response(status=204)
 
 
 async def rename(request: web.Request) -> web.Response:
     """`PATCH /v1/sessions/{id}`: change the title of a session, or the names of its speakers."""
-    store, session_id = await _changeable(request)
+    store, session_id, _ = await _changeable(request)
     change: SessionChange = await body_of(request, SessionChange, lenient=True)
     title = None if change.title is None else title_of({"title": change.title})
     names = checked_names(change.names or {})
@@ -176,7 +183,12 @@ async def rename(request: web.Request) -> web.Response:
         raise InvalidMessage("there is neither a title nor a name")
     record, live = await _find(request), _here(request)
     check_speakers(names, max((record.n_speakers, *record.names)) if live is None else live.highest_speaker)
-    if not await store.rename(session_id, title, names):
+    try:
+        found = await store.rename(session_id, title, names)
+    except StoreFailed:
+        await _apply_to_all(request, session_id)
+        raise
+    if not found:
         raise _unknown()
     changes.note_renamed(request.app, session_id, title, names)
     request.app[SERVICES].anywhere.note_change(session_id)
@@ -222,8 +234,18 @@ def _position(cursor: str | None) -> tuple[int, int] | None:
     return int(started_at_ms), int(number)
 
 
-async def _changeable(request: web.Request) -> tuple[Store, str]:
-    """Return the store and the id of the requested session, if the client may change the session.
+async def _apply_to_all(request: web.Request, session_id: str) -> None:
+    """Apply a change that has failed as far as it is done: traces in the store may be all that is left.
+
+    Raises:
+        StoreFailed: the store cannot be read.
+    """
+    request.app[SERVICES].anywhere.note_change(session_id)
+    await changes.apply(request.app, session_id)
+
+
+async def _changeable(request: web.Request) -> tuple[Store, str, bool]:
+    """Return the store, the id of the requested session and whether it is stored, if the client may change it.
 
     Raises:
         ForbiddenOrigin: a page of another site asks.
@@ -240,7 +262,7 @@ async def _changeable(request: web.Request) -> tuple[Store, str]:
         auth.check_private(request)
     if record is not None or live is not None:
         logs.note(session=logged_id(session_id))
-    return store, session_id
+    return store, session_id, record is not None
 
 
 def _store(request: web.Request) -> Store:

@@ -140,6 +140,7 @@ def restore(file: Path, path: Path) -> Iterator[RestoredSession | ShorterSession
             with store.transaction():
                 _restore_rooms(copy, store)
             there: dict[str, int] = dict(store.execute("SELECT id, n_finals FROM session").fetchall())
+            ends_ms = ends_of(copy)
             # The oldest first, so that their new numbers are in their order.
             for record in reversed(copy.sessions(ALL)):
                 if record.id in there:
@@ -151,7 +152,7 @@ def restore(file: Path, path: Path) -> Iterator[RestoredSession | ShorterSession
                     store.check_in_place()
                     _restore_session(copy, record.number, store)
                 rest_s = max(MIN_REST_S, REST_FACTOR * (time.monotonic() - began_s))
-                yield RestoredSession(record.started_at_ms + record.duration_ms, rest_s)
+                yield RestoredSession(ends_ms[record.id], rest_s)
 
 
 @contextlib.contextmanager
@@ -288,6 +289,11 @@ def place_of(old: RoomRecord | None, new: RoomRecord | None, event: int) -> tupl
         return None, event
     is_same = (old.publisher_token_hash, old.created_at_ms) == (new.publisher_token_hash, new.created_at_ms)
     return new.name, event if is_same and event <= new.event else OF_ANOTHER_EVENT
+
+
+def ends_of(copy: Database) -> dict[str, int]:
+    """Return the ends of the sessions in a copy, by their ids."""
+    return dict(copy.execute(f"SELECT id, {rows.ENDED_AT_MS} FROM session").fetchall())
 
 
 def _columns(database: Database, table: str, without: tuple[str, ...]) -> str:

@@ -122,11 +122,12 @@ class Database:
         return statements
 
     def delete(self, session_id: str) -> Iterator[bool]:
-        """Delete a session for good, in steps. The first step yields whether there was one."""
-        found = self.execute("DELETE FROM session WHERE id = ?", (session_id,)).rowcount > 0
-        yield found
-        if found:
-            yield from self.purge()
+        """Delete a session for good, in steps. The first step yields whether there was one.
+
+        If there was none, an earlier deletion may have left traces of it.
+        """
+        yield self.execute("DELETE FROM session WHERE id = ?", (session_id,)).rowcount > 0
+        yield from self.purge()
 
     def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> Iterator[bool]:
         """Change title and names of speakers of a session, and remove the old ones, in steps.
@@ -150,17 +151,13 @@ class Database:
     def expire(self, before_ms: int) -> Iterator[bool]:
         """Delete all sessions for good, in steps, that ended before that time of the Unix clock.
 
-        Rooms of that age without sessions are deleted too.
+        Rooms of that age without sessions are deleted too, and so are the traces of earlier deletions.
         """
-        old = "SELECT number FROM session WHERE state <> 'open' AND started_at_ms + duration_ms < ? LIMIT 1"
-        n_deleted = 0
+        old = f"SELECT number FROM session WHERE state <> 'open' AND {rows.ENDED_AT_MS} < ? LIMIT 1"
         while self.execute(f"DELETE FROM session WHERE number IN ({old})", (before_ms,)).rowcount:
-            n_deleted += 1
             yield True
-        unused = f"created_at_ms < ? AND {rows.UNUSED_ROOM}"
-        n_deleted += self.execute(f"DELETE FROM room WHERE {unused}", (before_ms,)).rowcount
-        if n_deleted:
-            yield from self.purge()
+        self.execute(f"DELETE FROM room WHERE created_at_ms < ? AND {rows.UNUSED_ROOM}", (before_ms,))
+        yield from self.purge()
 
     def purge(self) -> Iterator[bool]:
         """Remove the traces of deleted rows, in steps: words in the index, pages in the log."""
@@ -179,7 +176,7 @@ class Database:
             if not busy:
                 return
             yield True
-        raise sqlite3.OperationalError("deleted, but another program still reads the log that contains the data")
+        raise sqlite3.OperationalError("another program still reads the log, which may contain what was deleted")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -184,6 +184,8 @@ SESSION_COLUMNS = (
     "AND first.event = session.event ORDER BY first.started_at_ms, first.number LIMIT 1)) "
     "FROM room WHERE room.number = session.room)"
 )
+ENDED_AT_MS = "coalesce(ended_at_ms, started_at_ms + duration_ms)"
+"""The end of a session that is not open; where an earlier version has written it, that of its audio."""
 ROOM_COLUMNS = "name, title, publisher_token_hash, reader_token_hash, created_at_ms, ended_at_ms, event"
 UNUSED_ROOM = "NOT EXISTS (SELECT 1 FROM session WHERE session.room = room.number)"
 WAITING_ROOM = "event = 0 AND ended_at_ms IS NULL AND created_at_ms >= ?"

@@ -160,6 +160,16 @@ MIGRATIONS = (
     ALTER TABLE room ADD COLUMN owner TEXT;
     ALTER TABLE room ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
     """,
+    # 14: the time of the Unix clock at which the session was ended or interrupted, or NULL: it is open, or an earlier
+    # version has written that. `duration_ms` is without pauses at the end, and with audio that was sent in advance.
+    """
+    ALTER TABLE session ADD COLUMN ended_at_ms INTEGER;
+    CREATE TRIGGER session_ended AFTER UPDATE OF state ON session
+    WHEN (old.state = 'open') <> (new.state = 'open') BEGIN
+        UPDATE session SET ended_at_ms = iif(new.state = 'open', NULL, strftime('%s', 'now') * 1000)
+        WHERE number = new.number;
+    END;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -223,13 +223,12 @@ class TranscriptStore:
         return result
 
     async def _expire(self) -> None:
-        """Delete old sessions, now and every hour. First remove the traces of a deletion that was interrupted."""
-        with suppress(StoreFailed):  # the next start tries again
-            await self._do(Database.purge)
-        while keep_days := self._config.keep_days:
+        """Delete old sessions, and the traces of deletions that were cut short, now and every hour."""
+        keep_days = self._config.keep_days
+        while True:
             oldest_ms = round(time.time() * 1000 - keep_days * DAY_MS)
             with suppress(StoreFailed):  # the next hour tries again
-                await self._do(partial(Database.expire, before_ms=oldest_ms))
+                await self._do(partial(Database.expire, before_ms=oldest_ms) if keep_days else Database.purge)
             await asyncio.sleep(EXPIRY_INTERVAL_S)
 
     def _call(self, callback: Callable[..., object], *arguments: object) -> None:

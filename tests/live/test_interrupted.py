@@ -17,11 +17,12 @@ from livecaption.server.services import SERVICES
 from livecaption.store import rows
 from livecaption.store.config import StoreConfig
 from livecaption.store.rows import Resumption
+from livecaption.store.store import now_ms
 from tests.live.test_connection import refusal_of, resume
 from tests.support.eventually import eventually
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 from tests.support.speech import pcm_s16le, sound
-from tests.support.stored import fill, new_session, opened
+from tests.support.stored import STARTED_AT_MS, fill, new_session, opened
 from tests.support.transcripts import final
 
 TOKEN = "the publisher's token"
@@ -47,6 +48,7 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
         shift_ms: int = 0,
         finals: Sequence[Final] = FINALS,
         checkpoint_ms: int = CHECKPOINT_MS,
+        started_at_ms: int = STARTED_AT_MS,
         **settings: Any,
     ) -> Client:
         path = tmp_path / "transcripts.db"
@@ -56,7 +58,7 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
             token_hash(reader_token(TOKEN)) if private else None,
         )
         with opened(path) as database:
-            session = new_session("talk", language="de", private=private, resumption=hashes)
+            session = new_session("talk", "", "de", started_at_ms, private=private, resumption=hashes)
             fill(database, session, list(finals) if has_audio else [], ended=False)
             if has_audio:
                 database.write([rows.checkpoint(SessionId("talk"), checkpoint_ms, shift_ms)])
@@ -118,14 +120,14 @@ async def test_audio_that_the_publisher_has_no_more_is_a_gap_with_its_times_for_
     client = await serve()
     reader = await client.ws_connect("/v1/sessions/talk/watch")
     assert (await read_event(reader))["seq"] == SEQS_PER_GENERATION
-    socket = await resume(client, READY, 3, audio_from_ms=9000)
-    assert (await read_event(socket))["received_ms"] == 9000
+    socket = await resume(client, READY, 3, audio_from_ms=600_000)
+    assert (await read_event(socket))["received_ms"] == 600_000
     await read_event(socket)
-    gap = {"type": "gap", "seq": SEQS_PER_GENERATION + 1, "start_ms": CHECKPOINT_MS, "end_ms": 9000}
+    gap = {"type": "gap", "seq": SEQS_PER_GENERATION + 1, "start_ms": CHECKPOINT_MS, "end_ms": 600_000}
     assert await read_event(socket) == gap
     assert await read_event(reader) == gap
-    await socket.send_bytes(SPEECH + PAUSE)
-    assert abs((await read_until(socket, "final"))["start_ms"] - 9200) < 100
+    await socket.send_bytes(SPEECH)  # and nothing then: the lost audio is no audio that is ahead of the clock
+    assert abs((await read_until(socket, "final"))["start_ms"] - 600_200) < 100
 
 
 async def test_the_pauses_of_an_earlier_server_count_in_times_and_not_in_the_audio(serve: Serve) -> None:
@@ -152,6 +154,19 @@ async def test_channels_that_were_kept_apart_go_on_each_from_its_own_newest_fina
     assert found[0]["utterance"] == 2
     assert abs(found[0]["start_ms"] - 1100) < 100
     assert (events[-1]["type"], events[-1]["utterances"]) == ("end", 3)
+
+
+async def test_audio_that_nobody_can_have_sent_since_the_beginning_is_not_lost(serve: Serve) -> None:
+    hour_ms, since_ms = 3_600_000, 60_000
+    client = await serve(started_at_ms=now_ms() - since_ms)
+    assert await refusal_of(await resume(client, READY, 3, audio_from_ms=24 * hour_ms)) == ("invalid_message", 1008)
+    # Of a recording, an hour is sent in less than a minute.
+    assert (await read_event(await resume(client, READY, 3, audio_from_ms=hour_ms)))["received_ms"] == hour_ms
+
+
+async def test_the_clock_of_an_earlier_server_may_have_been_fast(serve: Serve) -> None:
+    client = await serve(started_at_ms=now_ms() + 10 * 60_000)
+    assert (await read_event(await resume(client, READY, 3, audio_from_ms=9000)))["received_ms"] == 9000
 
 
 async def test_audio_that_need_not_be_sent_again_is_no_gap(serve: Serve) -> None:
@@ -299,9 +314,31 @@ async def test_a_session_whose_stored_start_is_not_valid_any_more_does_not_stop_
 
 
 async def test_received_audio_is_counted_without_that_of_the_earlier_server(serve: Serve) -> None:
-    client = await serve()
-    socket = await resume(client, READY, 3)
-    await socket.send_bytes(PAUSE)
+    await receive_a_pause(await serve(), audio_from_ms=0)
+
+
+async def test_received_audio_is_counted_without_that_which_is_lost(serve: Serve) -> None:
+    await receive_a_pause(await serve(), audio_from_ms=600_000)
+
+
+async def receive_a_pause(client: Client, audio_from_ms: int) -> None:
+    """Send the audio of a pause, which is all that the server counts, for the key of the publisher too."""
+    socket = await resume(client, READY, 3, audio_from_ms=audio_from_ms)
     sessions = client.app[SERVICES].sessions
+    await read_event(socket)
+    assert sessions.received_ms == 0
+    await socket.send_bytes(PAUSE)
     await eventually(lambda: sessions.received_ms == len(PAUSE) // 32)
-    await socket.close()
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    assert sessions.received_ms == sessions.find("talk").received_ms == len(PAUSE) // 32
+
+
+async def test_a_session_of_which_all_audio_is_lost_holds_no_slot_without_its_publisher(serve: Serve) -> None:
+    client = await serve(has_audio=False)
+    socket = await resume(client, READY, 0, audio_from_ms=600_000)
+    await read_event(socket)
+    assert len(client.app[SERVICES].sessions) == 1
+    socket._writer.transport.abort()
+    await eventually(lambda: len(client.app[SERVICES].sessions) == 0)
+    assert client.app[SERVICES].sessions.n_parked == 1

@@ -53,6 +53,15 @@ def test_audio_that_stops_is_overdue_once_patience_is_over() -> None:
     assert not clock.is_overdue(PATIENCE_S, 60.0)  # that is one pause
 
 
+def test_audio_that_is_lost_has_not_come_and_that_after_it_is_overdue_like_any_other() -> None:
+    clock = ArrivalClock()
+    clock.skip_to(600_000)
+    pauses_in(live(5000, audio_ms=600_000), clock)
+    assert not clock.is_overdue(PATIENCE_S, 7.9)
+    assert clock.is_overdue(PATIENCE_S, 8.1)
+    assert clock.on_the_wall(final(601_000, 605_000)) == final(601_000, 605_000)
+
+
 def test_captions_after_a_pause_have_the_time_on_the_wall() -> None:
     clock = ArrivalClock()
     assert pauses_in(live(5000) + live(5000, begins_ms=605_000, audio_ms=5000), clock) == [5000]

@@ -25,12 +25,13 @@ from livecaption.server import build_app, sending
 from livecaption.server.exports import EXPORTS
 from livecaption.server.growing import GrowingTranscript
 from livecaption.server.services import SERVICES
+from livecaption.store import transcripts
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from tests.support.eventually import eventually
 from tests.support.peers import raw_connection
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_until, start_stream
-from tests.support.stored import fill, locked_by_another, new_session, opened
+from tests.support.stored import bytes_of, fill, locked_by_another, new_session, opened, read_by_another
 from tests.support.transcripts import final
 
 ServeStore = Callable[..., Awaitable[Client]]
@@ -444,6 +445,13 @@ async def test_only_those_who_may_delete_a_session_give_it_a_title(serve_store: 
 # Deletion
 
 
+async def snapshot_for_a_new_reader(client: Client, session: str) -> Any:
+    reader = await client.ws_connect(f"/v1/sessions/{session}/watch")
+    snapshot = await read_until(reader, "snapshot")
+    await reader.close()
+    return snapshot
+
+
 async def test_a_deleted_session_is_gone(stored: Client) -> None:
     assert (await stored.delete("/v1/sessions/council")).status == 204
     for path in ("/v1/sessions/council", "/v1/sessions/council/transcript.txt"):
@@ -464,6 +472,54 @@ async def test_a_session_that_is_deleted_while_it_runs_goes_on_and_is_not_kept(s
     await socket.send_bytes(SPEECH + PAUSE)
     assert (await read_until(socket, "final"))["text"]
     assert (await get(client, "/v1/sessions"))["sessions"] == []
+
+
+async def test_a_deletion_while_another_program_reads_the_file_counts_for_readers_and_is_done_at_the_next_try(
+    serve_store: ServeStore, path: Path
+) -> None:
+    client = await serve_store()
+    session = await speak(client)
+    assert (await snapshot_for_a_new_reader(client, session))["finals"]
+    with read_by_another(path):
+        for _ in range(2):
+            answer = await client.delete(f"/v1/sessions/{session}")
+            assert (answer.status, (await answer.json())["code"]) == (503, "store_failed")
+            assert not (await snapshot_for_a_new_reader(client, session))["finals"]
+    assert b"One two" in bytes_of(path.parent)
+    assert (await client.delete(f"/v1/sessions/{session}")).status == 404
+    assert b"One two" not in bytes_of(path.parent)
+
+
+async def test_a_new_title_counts_for_readers_also_where_another_program_reads_the_file(
+    serve_store: ServeStore, path: Path
+) -> None:
+    client = await serve_store()
+    session = await speak(client, title="Wrong")
+    with read_by_another(path):
+        assert (await client.patch(f"/v1/sessions/{session}", json={"title": "Right"})).status == 503
+        assert (await snapshot_for_a_new_reader(client, session))["title"] == "Right"
+
+
+async def test_a_deletion_that_takes_too_long_counts_for_readers_at_the_next_try(
+    serve_store: ServeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcripts, "CHORE_TIMEOUT_S", 0.0)
+    client = await serve_store()
+    session = await speak(client)
+    assert (await client.delete(f"/v1/sessions/{session}")).status == 503
+    monkeypatch.undo()
+    assert (await client.delete(f"/v1/sessions/{session}")).status == 404
+    assert not (await snapshot_for_a_new_reader(client, session))["finals"]
+
+
+async def test_a_session_that_is_not_kept_and_a_room_are_no_sessions_to_delete(serve_store: ServeStore) -> None:
+    client = await serve_store()
+    room = {"name": "hall", "secret": "s" * 32}
+    session = await speak(client, keep=False, room=room)
+    for name in (session, "hall"):
+        assert (await client.delete(f"/v1/sessions/{name}")).status == 404
+    assert "One two" in await (await client.get(f"/v1/sessions/{session}/transcript.txt")).text()
+    assert (await get(client, "/v1/rooms/hall"))["session"] == session
 
 
 async def test_pages_of_other_sites_may_not_delete(stored: Client) -> None:

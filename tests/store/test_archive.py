@@ -1,5 +1,6 @@
 """A whole store is read as of one moment, and sessions of a file come into either kind of store as they were."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -15,7 +16,7 @@ from livecaption.store.archive import restored_into, transcripts_of
 from livecaption.store.backup import RestoredSession, ShorterSession
 from livecaption.store.config import StoreConfig
 from livecaption.store.rows import Resumption, RoomRecord, SessionRecord, SessionState
-from livecaption.store.store import oldest_waiting_ms, written
+from livecaption.store.store import now_ms, oldest_waiting_ms, written
 from tests.support.postgresql import Cluster
 from tests.support.stored import STARTED_AT_MS, fill, new_session, opened
 from tests.support.stores import Place, keep
@@ -90,6 +91,20 @@ async def test_they_are_found_by_their_words_and_in_their_room(file: Path, place
         assert [part.id for part in await store.parts(room)] == ["part", "open"]
         assert await store.interrupted() == []  # nobody goes on with what another store has
         assert await store.resumption("open") is None
+
+
+async def test_they_have_ended_when_their_publishers_did_and_not_with_their_audio(file: Path, place: Place) -> None:
+    """Pauses at the end are in no audio, and a session that is open ends where its server is dead."""
+    with opened(file) as database:
+        found = database.execute("UPDATE session SET ended_at_ms = ? WHERE id = 'part' RETURNING 1", (now_ms(),))
+        assert found.fetchall() == [(1,)]
+    ends_ms = [each.ended_at_ms for each in await restored(file, place) if isinstance(each, RestoredSession)]
+    assert [abs(end_ms - now_ms()) < 60_000 for end_ms in ends_ms] == [True, True, False]
+    async with place.opened(keep_days=1) as store:
+        async with asyncio.timeout(10):
+            while await store.session("odd"):  # noqa: ASYNC110 - no event can be awaited
+                await asyncio.sleep(0.01)
+        assert [session.id for session in await store.sessions(10)] == ["open", "part"]
 
 
 async def test_servers_use_the_store_while_sessions_come_into_it(file: Path, place: Place) -> None:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,17 @@ from livecaption.recognition import SessionId
 from livecaption.store import rows, search
 from livecaption.store.database import Database
 from livecaption.store.ownership import acquire
-from tests.support.stored import STARTED_AT_MS, bytes_of, fill, locked_by_another, new_session, opened
+from livecaption.store.store import now_ms
+from tests.support.stored import (
+    ENDED_WITH_AUDIO,
+    STARTED_AT_MS,
+    bytes_of,
+    fill,
+    locked_by_another,
+    new_session,
+    opened,
+    read_by_another,
+)
 from tests.support.transcripts import final
 
 
@@ -100,15 +111,24 @@ def test_a_session_is_found_by_its_new_title_and_of_the_old_one_nothing_is_left(
         assert database.sessions(10, None, search.terms("xylograph")) == []
 
 
-def test_a_log_that_somebody_still_reads_is_reported_and_emptied_the_next_time(path: Path) -> None:
-    with opened(path) as database, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+@pytest.mark.parametrize(
+    "next_time",
+    [
+        Database.purge,  # at the next start
+        lambda database: database.delete("one"),  # the caller tries again
+        lambda database: database.expire(STARTED_AT_MS),
+    ],
+    ids=["start", "deletion", "expiry"],
+)
+def test_a_log_that_somebody_still_reads_is_reported_and_emptied_the_next_time(
+    next_time: Callable[[Database], Iterable[bool]], path: Path
+) -> None:
+    with opened(path) as database:
         fill(database, new_session(), [final("Xylograph.")])
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM final").fetchone()
-        with pytest.raises(sqlite3.OperationalError, match="still reads"):
+        with read_by_another(path), pytest.raises(sqlite3.OperationalError, match="still reads"):
             list(database.delete("one"))
-        reader.execute("ROLLBACK")
-        list(database.purge())
+        assert b"Xylograph" in bytes_of(path.parent)
+        assert not any(next_time(database))
         assert b"Xylograph" not in bytes_of(path.parent)
 
 
@@ -117,9 +137,23 @@ def test_a_session_that_ended_before_a_time_expires_and_an_open_one_does_not(pat
         fill(database, new_session("old"), [final("Xylograph.", 0, 1000)])
         fill(database, new_session("longer"), [final("Two.", 0, 5000)])
         fill(database, new_session("open"), [final("Three.", 0, 1000)], ended=False)
+        # A recording that was sent faster than it lasts.
+        database.execute("UPDATE session SET duration_ms = 10 * duration_ms WHERE id = 'old'")
         list(database.expire(STARTED_AT_MS + 1001))
         assert [session.id for session in database.sessions(10)] == ["open", "longer"]
         assert b"Xylograph" not in bytes_of(path.parent)
+
+
+def test_a_session_that_goes_on_after_an_interruption_has_not_ended_with_it(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session(), [], ended=False)
+    with opened(path) as database:
+        database.execute(f"UPDATE session SET {ENDED_WITH_AUDIO}")  # it was interrupted long ago
+        database.write(rows.reopen(SessionId("one")))
+        assert database.execute("SELECT ended_at_ms FROM session").fetchone() == (None,)
+        database.write(rows.end(SessionId("one"), 1000))
+        list(database.expire(now_ms() - 60_000))
+        assert [session.id for session in database.sessions(10)] == ["one"]
 
 
 # What cannot be used

@@ -59,6 +59,15 @@ def test_a_store_of_any_version_is_listed_found_exported_and_deleted_from(versio
         assert database.sessions(10, None, search.terms("tram")) == []
 
 
+def test_a_session_that_an_earlier_version_has_ended_expires_by_the_end_of_its_audio(tmp_path: Path) -> None:
+    path = tmp_path / "transcripts.db"
+    make_store_of(SCHEMA_VERSION - 1, path)
+    with opened(path) as database:
+        for before_ms, is_there in ((5 + 1900, True), (5 + 1901, False)):
+            list(database.expire(before_ms))
+            assert (database.session("old") is not None) == is_there
+
+
 def test_a_session_that_version_3_has_left_open_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "transcripts.db"
     make_store_of(3, path)

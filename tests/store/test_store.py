@@ -290,12 +290,16 @@ async def test_sessions_that_are_too_old_are_deleted_at_the_start_and_open_ones_
         await keep(store, new_session("old"), [final("Xylograph.")])
         recently_ms = round(time.time() * 1000) - 23 * 3_600_000
         await keep(store, new_session("yesterday", started_at_ms=recently_ms), [final("Two.")])
+        # These began long ago, and there were pauses in which no audio came.
+        await keep(store, new_session("ended today"), [final("Three.")])
+        await keep(store, new_session("interrupted today"), [final("Four.")], ended=False)
+    await place.end_with_audio("old", "yesterday")
     async with place.opened(keep_days=1) as store:
-        await keep(store, new_session("open"), [final("Three.")], ended=False)
+        await keep(store, new_session("open"), [final("Five.")], ended=False)
         async with asyncio.timeout(10):
             while await store.session("old"):  # noqa: ASYNC110 - no event can be awaited
                 await asyncio.sleep(0.01)
-        assert await ids(store) == ["yesterday", "open"]
+        assert await ids(store) == ["yesterday", "open", "interrupted today", "ended today"]
 
 
 # Rooms
@@ -389,6 +393,7 @@ async def test_rooms_expire_with_their_last_part(place: Place) -> None:
         recently_ms = now_ms() - 23 * 3_600_000
         await keep(store, replace(new_session("one", room="used", started_at_ms=recently_ms), event=1))
         await keep(store, new_session("old"))
+    await place.end_with_audio("old")
     async with place.opened(keep_days=1) as store:
         async with asyncio.timeout(10):
             while await store.session("old") or await store.room("unused"):  # noqa: ASYNC110

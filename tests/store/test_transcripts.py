@@ -13,13 +13,14 @@ import pytest
 
 from livecaption.errors import StoreFailed, StoreUnusable
 from livecaption.recognition import SessionId
-from livecaption.store import held, writer
+from livecaption.store import held, transcripts, writer
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.rows import SessionState
+from livecaption.store.store import now_ms
 from livecaption.store.transcripts import TranscriptStore
 from tests.support.eventually import eventually
-from tests.support.stored import bytes_of, fill, locked_by_another, new_session, opened
+from tests.support.stored import bytes_of, fill, locked_by_another, new_session, opened, read_by_another
 from tests.support.stores import ignore
 from tests.support.transcripts import final
 
@@ -141,6 +142,20 @@ async def test_a_deletion_that_was_cut_short_is_finished_at_the_next_start(path:
     async with open_store(path) as store:
         await eventually(lambda: b"xylograph" not in bytes_of(path.parent))
         assert [session.id for session in await store.sessions(10)] == ["keep"]
+
+
+@pytest.mark.parametrize("keep_days", [0, 1])
+async def test_a_deletion_that_was_cut_short_by_a_reader_of_the_file_is_finished_within_an_hour(
+    keep_days: float, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcripts, "EXPIRY_INTERVAL_S", 0.1)
+    async with open_store(path, keep_days) as store:
+        store.begin(new_session(started_at_ms=now_ms()), ignore)
+        await append(store, "Xylograph.")
+        with read_by_another(path), pytest.raises(StoreFailed, match="still reads"):
+            await store.delete("one")
+        assert await store.sessions(10) == []
+        await eventually(lambda: b"Xylograph" not in bytes_of(path.parent))
 
 
 async def test_a_store_that_cannot_be_read_raises_an_error_and_is_read_again_when_it_can(path: Path) -> None:

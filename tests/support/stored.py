@@ -15,6 +15,7 @@ from livecaption.store.rows import NewSession, Resumption, SessionState
 from tests.support.postgresql import Cluster
 
 STARTED_AT_MS = 1_770_000_000_000
+ENDED_WITH_AUDIO = "ended_at_ms = started_at_ms + duration_ms"
 
 
 def new_session(
@@ -38,11 +39,12 @@ def opened(path: Path, merged_pages: int = MERGED_PAGES) -> Iterator[Database]:
 
 
 def fill(database: Database, session: NewSession, finals: list[Final], *, ended: bool = True) -> None:
-    """Write a complete session."""
+    """Write a complete session, which has ended with its audio."""
     statements = rows.begin(session)
     statements += [rows.append(session.id, final, seq) for seq, final in enumerate(finals, start=2)]
     if ended:
         statements += rows.end(session.id, finals[-1].end_ms if finals else 0)
+        statements += [(f"UPDATE session SET {ENDED_WITH_AUDIO} WHERE id = ?", (session.id,))]
     assert database.write(statements) == 0
 
 
@@ -51,6 +53,16 @@ def locked_by_another(path: Path) -> Iterator[None]:
     """Let another connection hold the lock for writing."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def read_by_another(path: Path) -> Iterator[None]:
+    """Let another connection read what the store has now, as a backup does."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM session").fetchone()
         yield
         other.execute("ROLLBACK")
 

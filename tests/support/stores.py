@@ -1,16 +1,19 @@
 """The implementations of the store, for tests of what all of them promise."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from types import ModuleType
 
 from livecaption.events import Final
 from livecaption.store.config import StoreConfig
+from livecaption.store.postgresql.connecting import connect
 from livecaption.store.rows import NewSession
 from livecaption.store.store import Store, written
 from tests.support.eventually import TIMEOUT_FACTOR, eventually
+from tests.support.stored import ENDED_WITH_AUDIO
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,17 @@ class Place:
             yield store
         finally:
             await store.close()
+
+    async def end_with_audio(self, *sessions: str) -> None:
+        """Let these sessions have ended with their audio, and not when the test has ended them."""
+        statements = [f"UPDATE session SET {ENDED_WITH_AUDIO} WHERE id = '{session}'" for session in sessions]
+        if not StoreConfig(self.path).is_postgresql:
+            with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+                connection.executescript(";".join(statements))
+            return
+        connection = await connect(self.path)
+        await connection.execute(";".join(statements))
+        await connection.close()
 
 
 def ignore() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from livecaption.store import rows
-from livecaption.store.backup import ALL, RestoredSession, ShorterSession, columns_of, place_of, snapshot
+from livecaption.store.backup import ALL, RestoredSession, ShorterSession, columns_of, ends_of, place_of, snapshot
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.postgresql import ownership, questions, words
@@ -30,6 +30,7 @@ async def restore(file: Path, config: StoreConfig) -> AsyncIterator[RestoredSess
             async with connection.transaction():
                 await _restore_rooms(copy, connection)
             there = dict(await connection.fetch("SELECT id, n_finals FROM session"))
+            ends_ms = ends_of(copy)
             # The oldest first, so that their new numbers are in their order.
             for record in reversed(copy.sessions(ALL)):
                 if record.id in there:
@@ -39,7 +40,7 @@ async def restore(file: Path, config: StoreConfig) -> AsyncIterator[RestoredSess
                 async with connection.transaction():
                     await _restore_session(copy, record.number, connection)
                 # Servers write while this waits for the database, so they need no rest.
-                yield RestoredSession(record.started_at_ms + record.duration_ms, rest_s=0.0)
+                yield RestoredSession(ends_ms[record.id], rest_s=0.0)
         finally:
             connection.terminate()
 

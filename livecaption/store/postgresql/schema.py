@@ -111,6 +111,21 @@ MIGRATIONS = (
         """,
         is_for_all=True,
     ),
+    # 3: the time at which the session was ended or interrupted, see step 14 of `store.schema`; also by a server that
+    # does not have this step.
+    Step(
+        """
+        ALTER TABLE session ADD COLUMN ended_at_ms bigint;
+        CREATE FUNCTION session_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            new.ended_at_ms := CASE WHEN new.state <> 'open' THEN extract(epoch FROM clock_timestamp()) * 1000 END;
+            RETURN new;
+        END $$;
+        CREATE TRIGGER session_ended BEFORE UPDATE OF state ON session FOR EACH ROW
+            WHEN ((old.state = 'open') <> (new.state = 'open')) EXECUTE FUNCTION session_ended();
+        """,
+        is_for_all=True,
+    ),
 )
 
 VERSION = len(MIGRATIONS)

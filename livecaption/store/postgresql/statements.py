@@ -130,9 +130,9 @@ RENAME_SPEAKER = """
     INSERT INTO speaker_name (session, speaker, name) SELECT number, $2::bigint, $3::text FROM session WHERE id = $1
     ON CONFLICT (session, speaker) DO UPDATE SET name = excluded.name
 """
-EXPIRE_SESSIONS = """
+EXPIRE_SESSIONS = f"""
     DELETE FROM session WHERE number IN (
-        SELECT number FROM session WHERE state <> 'open' AND started_at_ms + duration_ms < $1 LIMIT $2
+        SELECT number FROM session WHERE state <> 'open' AND {rows.ENDED_AT_MS} < $1 LIMIT $2
     )
 """
 EXPIRE_ROOMS = f"DELETE FROM room WHERE created_at_ms < $1 AND {rows.UNUSED_ROOM}"

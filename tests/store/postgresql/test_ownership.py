@@ -21,6 +21,7 @@ from livecaption.store.postgresql import ownership, presence, schema, store
 from livecaption.store.postgresql.connecting import connect
 from livecaption.store.postgresql.store import PostgresqlStore
 from livecaption.store.rows import InterruptedSession, Resumption, SessionState
+from livecaption.store.store import now_ms
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.relay import relay_to_database
@@ -70,6 +71,20 @@ async def test_a_database_of_a_later_version_is_used_if_that_has_only_added_to_i
     assert [each.text for each in await store.finals("one")] == ["One."]
     await store.close()
     assert cluster.execute("SELECT version, oldest FROM livecaption") == [(len(later), schema.oldest(later))]
+
+
+async def test_the_end_of_a_session_is_noted_also_if_a_server_of_an_earlier_version_is_there_for_it(
+    cluster: Cluster, address: str
+) -> None:
+    await migrate(address, schema.MIGRATIONS[:2])
+    cluster.execute(
+        "INSERT INTO session (id, title, private, state, started_at_ms, found) VALUES ('one', '', false, 'open', 5, '')"
+    )
+    await migrate(address, schema.MIGRATIONS)
+    for state, has_ended in (("interrupted", True), ("open", False), ("ended", True)):
+        cluster.execute(f"UPDATE session SET state = '{state}'")
+        ((ended_at_ms,),) = cluster.execute("SELECT ended_at_ms FROM session")
+        assert abs((ended_at_ms or 0) - has_ended * now_ms()) < 60_000
 
 
 async def test_a_database_of_a_later_version_is_not_touched_if_that_has_changed_it(
