@@ -88,7 +88,12 @@ class Account:
         self.usage.add(audio_ms, now)
 
     def add(self, session: LiveSession) -> None:
-        """Count a session from now on, also one that was opened or resumed with another key before."""
+        """Count a session from now on, also one that was opened or resumed with another key before.
+
+        One that is over was counted, or is at the next look: its publisher has only missed its end.
+        """
+        if session.hub.closed:
+            return
         counted_ms = [account._counted_ms.pop(session, 0) for account in self._accounts.values()]
         self._counted_ms[session] = sum(counted_ms)
 

@@ -92,6 +92,16 @@ def test_the_audio_of_all_streams_counts_also_of_those_that_are_over() -> None:
     assert (account.usage.today_ms(NOW), second.error) == (55_000, None)
 
 
+def test_the_audio_of_a_session_counts_once_also_if_its_publisher_comes_back_for_its_end() -> None:
+    account = Accounts().of(KEY)
+    stream = add(account, received_ms=10_000)
+    stream.hub.closed = True
+    for _ in range(2):
+        account.add(cast(LiveSession, stream))  # before the look at its end, and after it
+        account.look(KEY, NOW)
+        assert (account.usage.today_ms(NOW), account.is_empty) == (10_000, True)
+
+
 def test_a_stream_ends_when_the_minutes_of_its_key_are_used_up_and_none_begins_before_the_next_day() -> None:
     accounts = Accounts()
     key = replace(KEY, expires=None)
