@@ -124,6 +124,8 @@ def write(path: Path, text: str, mode: int = 0o666) -> None:
     Raises:
         OSError: it cannot be written. Nothing is left, and a file that was there is unchanged.
     """
+    if path.exists() and not path.is_file():  # a device or a pipe, which would be replaced
+        raise FileExistsError("it is not a regular file")
     path = Path(os.path.realpath(path))  # a link stays a link
     unfinished = path.with_name(f".livecaption-{secrets.token_hex(6)}")
     try:

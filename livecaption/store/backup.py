@@ -91,10 +91,12 @@ def back_up(path: Path, file: Path, *, overwrite: bool = False) -> Contents:
     Raises:
         StoreFailed: it cannot be copied. A file that was there is unchanged.
     """
-    file = Path(os.path.realpath(file))  # a link stays a link
     with _reported(f"cannot back up {path} to {file}"):
         if file.is_dir():
             raise IsADirectoryError("it is a directory")
+        if file.exists() and not file.is_file():  # a device or a pipe, such as /dev/stdout
+            raise FileExistsError("it is not a regular file")
+        file = Path(os.path.realpath(file))  # a link stays a link
         if file.exists() and path.exists() and file.samefile(path):
             raise FileExistsError("that is the store itself")
         if os.path.lexists(file) and not overwrite:

@@ -1,5 +1,6 @@
 """`livecaption backup`, as an operator runs it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,20 @@ def test_a_file_that_cannot_be_written_ends_it_with_one_line_and_code_1(
     assert (stdout, stderr.count("\n")) == ("", 1)
     assert stderr.endswith(f": {reason}\n")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_device_or_a_pipe_is_never_replaced(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(fifo := tmp_path / "fifo")
+    (link := tmp_path / "link").symlink_to(fifo)
+    read_end, write_end = os.pipe()
+    for file in (fifo, link, Path(f"/dev/fd/{write_end}")):
+        for options in ([], ["--overwrite"]):
+            assert main(["backup", str(file), *options]) == 1
+            reason = "it is not a regular file"
+            assert capsys.readouterr() == ("", f"livecaption: cannot back up {path} to {file}: {reason}\n")
+    os.close(read_end)
+    os.close(write_end)
+    assert fifo.is_fifo()
 
 
 def test_a_full_disk_ends_it_with_one_line_and_leaves_no_file(

@@ -102,6 +102,14 @@ def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "file.txt").read_text() == "text"
 
 
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "talk.txt")
+    with pytest.raises(FileExistsError, match="it is not a regular file"):
+        write(tmp_path / "talk.txt", "text")
+    assert (tmp_path / "talk.txt").is_fifo()
+    assert len(os.listdir(tmp_path)) == 1
+
+
 def test_the_directory_of_files_is_made(tmp_path: Path) -> None:
     make_directory(tmp_path / "new" / "directory")
     assert (tmp_path / "new" / "directory").is_dir()
