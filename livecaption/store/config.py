@@ -10,7 +10,8 @@ from livecaption.errors import ConfigError
 
 NOWHERE = "none"
 POSTGRESQL = ("postgresql://", "postgres://")
-"""The beginnings of the address of a database of PostgreSQL."""
+"""The beginnings of the address of a database of PostgreSQL, in small letters."""
+_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 NO_HOME = "the home directory is unknown: set HOME"
 KEEP_DAYS = 30.0
 """Days for which `livecaption serve` keeps transcripts: docs/decisions/0045-privacy-by-default.md."""
@@ -48,13 +49,16 @@ class StoreConfig:
     def __post_init__(self) -> None:
         if not self.path:
             raise ConfigError(f"--store must name a file or a database, or be {NOWHERE}")
+        if _ADDRESS.match(self.path) and not self.is_postgresql:
+            # As a file, its name would show a password. Neither does this message have it.
+            raise ConfigError("--store must name a file, or a database as postgresql://USER@HOST/DATABASE")
         if not 0 <= self.keep_days <= 36_500:
             raise ConfigError("--keep-days must be from 0 to 36500")
 
     @property
     def is_postgresql(self) -> bool:
         """True if a database of PostgreSQL keeps the transcripts."""
-        return self.path.startswith(POSTGRESQL)
+        return self.path.lower().startswith(POSTGRESQL)
 
     @property
     def place(self) -> str:

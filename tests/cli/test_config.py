@@ -68,6 +68,16 @@ def test_show_hides_the_address_of_a_database_which_may_have_a_password(
     assert "s3cret" not in printed
 
 
+def test_show_does_not_repeat_the_address_of_a_database_that_serve_would_refuse(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIVECAPTION_STORE", "postgresql+asyncpg://me:s3cret@host/db")
+    assert main(["config", "show"]) == 2
+    printed = capfd.readouterr()
+    assert "--store must name a file, or a database" in printed.err
+    assert "s3cret" not in printed.out + printed.err
+
+
 def test_show_refuses_what_serve_would_refuse(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--host=0.0.0.0"]) == 2
     assert "LIVECAPTION_TOKEN" in capfd.readouterr().err

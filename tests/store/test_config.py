@@ -26,11 +26,19 @@ def test_nothing_is_kept_by_default() -> None:
             StoreConfig("postgresql://me:pa@ss?w@host:5432/db?password=word", 0),
             "transcripts are kept in postgresql://host:5432/db without limit (--keep-days)",
         ),
+        (StoreConfig("PostgreSQL://me:pass@host/db", 0), "transcripts are kept in PostgreSQL://host/db without limit"),
         (StoreConfig(NOWHERE, 30), "transcripts are not kept (--store none)"),
     ],
 )
 def test_the_operator_reads_where_transcripts_are_kept_and_how_long(config: StoreConfig, sentence: str) -> None:
     assert config.description.startswith(sentence)
+
+
+@for_each("scheme", ["postgresql+asyncpg", "mysql", "SQLite", "file", " postgresql"])
+def test_an_address_that_is_none_of_postgresql_is_no_file_and_its_password_is_not_repeated(scheme: str) -> None:
+    with pytest.raises(ConfigError, match="postgresql://USER@HOST/DATABASE") as refused:
+        StoreConfig(f"{scheme}://me:s3cret@host/db")
+    assert "s3cret" not in refused.value.message
 
 
 def test_the_default_is_in_the_data_directory_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
