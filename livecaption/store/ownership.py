@@ -38,7 +38,9 @@ def acquire(path: Path) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = sqlite3.connect(f"{path}.lock", isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        lock = sqlite3.connect(
+            _made_for_lock(path), isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False
+        )
         try:
             _lock(lock)
             # Only the user who runs the server may read what people said. The log beside the file gets the same mode.
@@ -57,6 +59,20 @@ def acquire(path: Path) -> sqlite3.Connection:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StoreUnusable(f"cannot keep transcripts in {path}: {reason} (--store FILE, or --store none)") from None
     return lock
+
+
+def _made_for_lock(path: Path) -> str:
+    """Return the file beside the store that is locked, after it was made for this user only.
+
+    Anyone who can read it can lock it for good. The file of a lock that this process holds is not opened, because to
+    close it again would release the lock.
+    """
+    file = f"{path}.lock"
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    with contextlib.suppress(PermissionError):  # it is another user's
+        os.chmod(file, 0o600)  # earlier versions made it for everybody
+    return file
 
 
 def _lock(lock: sqlite3.Connection) -> None:

@@ -1,6 +1,7 @@
 """One file: what is written stays, what is deleted goes, a file that cannot be used is reported in a line."""
 
 import contextlib
+import os
 import sqlite3
 import stat
 import subprocess
@@ -174,6 +175,19 @@ def test_a_store_has_one_server_until_that_ends_in_any_way(path: Path) -> None:
         other.kill()
         other.wait()
         acquire(path).close()
+
+
+def test_no_other_user_can_open_the_lock_and_so_keep_the_server_from_starting(path: Path) -> None:
+    lock = path.with_name("transcripts.db.lock")
+    umask = os.umask(0)
+    try:
+        acquire(path).close()
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+        lock.chmod(0o644)  # as earlier versions made it
+        acquire(path).close()
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    finally:
+        os.umask(umask)
 
 
 def test_a_store_that_another_program_has_locked_is_reported(path: Path) -> None:
