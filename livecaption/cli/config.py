@@ -4,7 +4,7 @@ import argparse
 import os
 
 from livecaption.cli import serve
-from livecaption.cli.terminal import FAILED, complain, printable, show
+from livecaption.cli.terminal import complain, show_lines
 from livecaption.config import OPTIONS, VARIABLES, Config, Option, add_config_arguments, load_with_sources, value_of
 from livecaption.settings import as_toml, unknown_variables
 
@@ -47,8 +47,7 @@ async def run(options: argparse.Namespace) -> int:
             complain(f"ignored, because no setting has this name: {', '.join(unknown)}")
         lines = shown_lines(config, sources)
     # A file that lost lines would be other settings, so a full disk must fail.
-    text = "".join(f"{printable(line)}\n" for line in lines)
-    return 0 if show(text) else FAILED
+    return show_lines(lines)
 
 
 def shown_lines(config: Config, sources: dict[Option, str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from livecaption.cli.loading import load
-from livecaption.cli.terminal import FAILED, complain, note, stderr
+from livecaption.cli.terminal import FAILED, complain, note, show_lines, stderr
 from livecaption.config import load_config
 from livecaption.errors import EngineUnusable
 
@@ -55,10 +55,7 @@ async def run(options: argparse.Namespace) -> int:
 
         with stderr().status("Looking for models"):
             entries = catalogue()
-        for line in table(entries):
-            note(line)
-        note(_network())
-        return 0
+        return show_lines([*table(entries), _network()])
     if options.action == "download":
         from livecaption.engine.models import find_model
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import unicodedata
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,6 +72,15 @@ def show(text: str) -> bool:
         complain(f"standard output cannot show all characters ({sys.stdout.encoding}): set PYTHONIOENCODING=utf-8")
         return False
     return True
+
+
+def show_lines(lines: Iterable[str]) -> int:
+    """Print lines that a command is for, and return its exit code: 0 if stdout could show all.
+
+    Raises:
+        OSError: see `show`.
+    """
+    return 0 if show("".join(f"{printable(line)}\n" for line in lines)) else FAILED
 
 
 def note(text: str) -> None:

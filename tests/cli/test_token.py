@@ -1,6 +1,7 @@
 """`livecaption token`: it makes keys that `serve --tokens` reads, and lists them without a secret."""
 
 import os
+import sys
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -11,6 +12,7 @@ from livecaption import keys
 from livecaption.cli import main
 from livecaption.keys import Key, Role
 from tests.support.cases import for_each
+from tests.support.commands import unread_stdout
 from tests.support.disks import fill_up, small_disk
 
 
@@ -23,22 +25,22 @@ def parsed(text: str) -> tuple[Key, ...]:
     return keys.parse(tomllib.loads(text), "keys.toml")
 
 
-def test_without_a_file_the_token_and_the_lines_for_one_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_file_the_token_and_the_lines_for_one_are_printed(capfd: pytest.CaptureFixture[str]) -> None:
     limits = ["--expires", "2027-01-31", "--max-streams", "2", "--max-minutes-per-day", "600"]
     assert main(["token", "create", "--name", "Hall A", "--role", "publish", *limits]) == 0
-    token, _, section = capsys.readouterr().out.partition("\n")
+    token, _, section = capfd.readouterr().out.partition("\n")
     expected = Key("Hall A", frozenset({Role.PUBLISH}), keys.hash_of(token.encode()), date(2027, 1, 31), 2, 600)
     assert parsed(section) == (expected,)
     assert token not in section
 
 
-def test_a_key_is_added_to_the_file_which_keeps_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_is_added_to_the_file_which_keeps_the_rest(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys.toml"
     found = []
     for name in ("Hall A", "Hall B"):
         create = ["token", "create", "--name", name, "--role", "read", "--role", "publish", "--tokens", str(file)]
         assert main(create) == 0
-        found.append(capsys.readouterr().out.strip())
+        found.append(capfd.readouterr().out.strip())
         file.write_text(file.read_text() + "# Hall", newline="")  # people write comments, and forget the line end
     text = file.read_text()
     assert [key.name for key in parsed(text)] == ["Hall A", "Hall B"]
@@ -48,7 +50,7 @@ def test_a_key_is_added_to_the_file_which_keeps_the_rest(tmp_path: Path, capsys:
 
 
 def test_the_list_has_what_an_operator_needs_and_no_hash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "keys.toml"
     monkeypatch.setenv("LIVECAPTION_TOKENS", str(file))
@@ -57,7 +59,7 @@ def test_the_list_has_what_an_operator_needs_and_no_hash(
         + keys.as_toml(Key("Figures", frozenset({Role.READ}), "1" * 64))
     )
     assert main(["token", "list"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    assert capfd.readouterr().out.splitlines() == [
         "NAME     ROLE     LAST DAY              STREAMS  MINUTES A DAY",
         "Hall A   publish  2020-01-31 (expired)  2",
         "Figures  read",
@@ -75,17 +77,17 @@ def test_the_list_has_what_an_operator_needs_and_no_hash(
     ],
 )
 def test_a_wrong_key_is_refused_and_the_file_stays(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], reason: str
 ) -> None:
     file = tmp_path / "keys.toml"
     file.write_text(before := keys.as_toml(Key("Hall A", frozenset({Role.READ}), "0" * 64)))
     assert main(["token", "create", "--name", "new", "--role", "read", "--tokens", str(file), *arguments]) == 2
-    assert reason in capsys.readouterr().err
+    assert reason in capfd.readouterr().err
     assert file.read_text() == before
 
 
 def test_a_disk_that_has_room_for_a_part_of_a_key_leaves_the_file_as_it_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     create = ["token", "create", "--role", "read", "--tokens"]
     with small_disk(tmp_path / "disk") as disk:
@@ -97,12 +99,35 @@ def test_a_disk_that_has_room_for_a_part_of_a_key_leaves_the_file_as_it_was(
         fill_up(disk)
         assert main([*create, str(file), "--name", "Hall B"]) == 1
         assert file.read_text() == before
-    assert "No space left" in capsys.readouterr().err
+    assert "No space left" in capfd.readouterr().err
 
 
-def test_a_list_needs_a_file_of_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_that_cannot_be_printed_leaves_no_key_and_a_list_fails_then_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys.toml"
+    create = ["token", "create", "--name", "Hall A", "--role", "read"]
+    file.write_text(before := keys.as_toml(Key("Hall B", frozenset({Role.READ}), "0" * 64)))
+    for command in ([*create, "--tokens", str(file)], create, ["token", "list", "--tokens", str(file)]):
+        with unread_stdout() as stdout:
+            monkeypatch.setattr(sys, "stdout", stdout)
+            assert main(command) == 1
+    assert file.read_text() == before
+
+
+def test_no_token_is_printed_for_a_file_that_cannot_be_opened(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "nowhere" / "keys.toml"
+    assert main(["token", "create", "--name", "Hall A", "--role", "read", "--tokens", str(file)]) == 1
+    stdout, stderr = capfd.readouterr()
+    assert stdout == ""
+    assert "No such file" in stderr
+
+
+def test_a_list_needs_a_file_of_keys(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "list"]) == 2
     assert main(["token", "list", "--tokens", str(tmp_path / "none")]) == 2
-    errors = capsys.readouterr().err
+    errors = capfd.readouterr().err
     assert "LIVECAPTION_TOKENS" in errors
     assert "No such file" in errors

@@ -5,12 +5,12 @@ import json
 import os
 import pty
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import soundfile
@@ -32,6 +32,15 @@ def final(text: str, start_ms: int = 0, end_ms: int = 400, utterance: int = 0) -
 
 def error(code: str, message: str, *, fatal: bool) -> dict[str, Any]:
     return {"type": "error", "code": code, "message": message, "fatal": fatal}
+
+
+@contextmanager
+def unread_stdout() -> Iterator[TextIO]:
+    """Yield a pipe for `sys.stdout` whose reader is gone, as in `livecaption ... | true`."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "w", encoding="utf-8") as stdout:
+        yield stdout
 
 
 @dataclass
