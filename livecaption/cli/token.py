@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 from datetime import UTC, date, datetime
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -106,7 +107,8 @@ def _create(options: argparse.Namespace, path: Path | None) -> int:
     if path is None:
         return show_lines([token, "", *as_toml(key).splitlines()])
     section = _addition(key, path)
-    with path.open("ab", buffering=0) as file:
+    # With any umask: another user who can write the file can make keys.
+    with open(path, "ab", buffering=0, opener=partial(os.open, mode=0o644)) as file:
         show_lines([token])  # if that fails, the file has no key whose token nobody has
         _append(section, file)
     complain(f"the key {key.name!r} is in {path}; its token is shown only this once")

@@ -1,6 +1,7 @@
 """`livecaption token`: it makes keys that `serve --tokens` reads, and lists them without a secret."""
 
 import os
+import stat
 import sys
 import tomllib
 from datetime import date
@@ -64,6 +65,19 @@ def test_the_list_has_what_an_operator_needs_and_no_hash(
         "Hall A   publish  2020-01-31 (expired)  2",
         "Figures  read",
     ]
+
+
+def test_a_new_file_can_be_written_by_its_owner_only_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
+    create = ["token", "create", "--role", "read", "--tokens", str(file := tmp_path / "keys.toml")]
+    umask = os.umask(0)
+    try:
+        assert main([*create, "--name", "Hall A"]) == 0
+        assert stat.S_IMODE(file.stat().st_mode) == 0o644
+        file.chmod(0o660)
+        assert main([*create, "--name", "Hall B"]) == 0
+        assert stat.S_IMODE(file.stat().st_mode) == 0o660
+    finally:
+        os.umask(umask)
 
 
 @for_each(
