@@ -39,8 +39,11 @@ import { Problem, refusalCode } from "./words.js";
 
 /** Audio that the browser may hold unsent; further chunks wait here, where they can still be dropped. */
 const SOCKET_BACKLOG_MS = 250;
-/** Beyond this the oldest waiting audio is dropped: captions of older audio would come too late to be useful. */
-const MAX_BACKLOG_MS = 2000;
+/**
+ * Beyond this the oldest waiting audio is dropped: the server takes less than is said. Shorter than `MAX_SILENCE_MS`: a
+ * network that stands still would cost words before the connection counts as lost. Longer: captions come too late.
+ */
+const MAX_BACKLOG_MS = 10_000;
 /**
  * Acknowledged audio that is kept in case the server crashes and loses it. The server may have 60 s that wait for
  * finals, and an open utterance.
@@ -403,8 +406,12 @@ export class CaptionStream {
 
   /** @param {number} maxBufferedMs how much the browser may hold unsent */
   #sendWaiting(maxBufferedMs) {
-    // The server may have closed already, and the browser tells so in a moment. What is kept is sent afterwards.
-    if (!this.#open || this.#socket.readyState !== WebSocket.OPEN) return;
+    if (!this.#open) return;
+    if (this.#socket.readyState !== WebSocket.OPEN) {
+      // The server has closed already, and the browser tells so within seconds. What is kept is sent afterwards.
+      this.#catchingUp = true;
+      return;
+    }
     const maxBufferedBytes = maxBufferedMs * this.#samplesPerMs * this.#start.channels * Int16Array.BYTES_PER_ELEMENT;
     while (this.#socket.bufferedAmount < maxBufferedBytes) {
       const pcm = this.#sound.next();

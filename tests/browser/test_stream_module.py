@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.async_api import Page
 
 from livecaption.client import StreamSettings, connect
 from livecaption.events import Final
@@ -58,6 +59,32 @@ async ([talk, sampleRateHz, chunkSamples, options = { nChannels: 1 }]) => {
   return seen;
 }
 """
+
+SPEAK_TO_A_SOCKET = """async ([state, nSeconds]) => {
+  const { CaptionStream } = await import('/stream.js');
+  const browsers = window.WebSocket;
+  let socket;
+  window.WebSocket = class {
+    static OPEN = browsers.OPEN;
+    constructor() { socket = this; }
+    readyState = browsers.OPEN;
+    bufferedAmount = 0;
+    send() {}
+    close() {}
+  };
+  let dropped_ms = 0;
+  const ignore = () => {};
+  const listener = { received: ignore, dropped: (ms) => (dropped_ms += ms), lost: ignore, closed: ignore };
+  const stream = new CaptionStream({ token: '', sampleRateHz: 16000, language: null }, listener);
+  window.WebSocket = browsers;
+  socket.onopen();
+  socket.onmessage({ data: JSON.stringify({ type: 'ready', received_ms: 0, resume_window_ms: 60_000 }) });
+  Object.assign(socket, state);
+  for (let n = 0; n < nSeconds; n++) stream.sendAudio(new Int16Array(16000));
+  stream.close();
+  return dropped_ms;
+}"""
+"""A script that speaks while the browser's socket is in a state, and returns how much sound is dropped."""
 
 
 def in_channels(n_channels: int) -> bytes:
@@ -132,3 +159,17 @@ async def test_speech_and_names_during_a_lost_connection_are_sent_when_it_is_bac
     assert seen["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
     assert seen["names"] == [[1, "Ada"]]
     assert seen["finals"] == await unbroken(scripted_server)
+
+
+@pytest.mark.parametrize(
+    ("state", "n_seconds", "dropped_ms"),
+    [
+        ({"readyState": 2}, 60, 0),  # closing, which takes the browser seconds if the server's machine is busy
+        ({"bufferedAmount": 1e9}, 10, 0),  # the network stands still: after 8 s the connection counts as lost
+        ({"bufferedAmount": 1e9}, 13, 3000),
+    ],
+)
+async def test_sound_that_cannot_be_sent_is_kept_until_the_connection_counts_as_lost(
+    module_page: Page, state: dict[str, float], n_seconds: int, dropped_ms: int
+) -> None:
+    assert await module_page.evaluate(SPEAK_TO_A_SOCKET, [state, n_seconds]) == dropped_ms

@@ -24,7 +24,7 @@ class Relay:
         self.up = True
         """While it is False, new connections are closed at once."""
         self.lost = b""
-        """The next connection that is to pass these bytes on breaks before them; empty: none does."""
+        """The next connection that is to pass these bytes on breaks before their end; empty: none does."""
         self._flows = asyncio.Event()
         self._flows.set()
 
@@ -71,10 +71,12 @@ class Relay:
             self._open -= pair
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, n_bytes: float) -> None:
+        passed = b""
         try:
             while data := await reader.read(4096):
                 await self._flows.wait()
-                if self.lost and self.lost in data:
+                passed = (passed + data)[-len(data) - len(self.lost) :]  # they may come in two pieces
+                if self.lost and self.lost in passed:
                     self.lost = b""
                     self.n_broken += 1
                     return
