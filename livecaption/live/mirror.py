@@ -115,8 +115,8 @@ class Mirror(Published):
     def go_on_here(self, hub: Published) -> None:
         """Let the readers go on with the hub of the session, which this server has taken over."""
         self._here, self.log = hub, hub.log
-        former, self.news = self.news, hub.news
-        former.notify()
+        hub.news.wake(self.news)  # for which the readers of rooms wait too
+        self.news.notify()
 
     def _adopt(self, bulletin: Bulletin) -> None:
         head, log = bulletin.head, self.log

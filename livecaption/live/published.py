@@ -28,13 +28,15 @@ class News:
 
     def notify(self) -> None:
         """Wake the readers that wait; one that comes next waits again."""
-        for waiting in self._waiting.values():
-            waiting.wake()
-        for other in list(self._others):
-            other.notify()
+        reached = [self]
+        for news in reached:
+            for waiting in news._waiting.values():
+                waiting.wake()
+            # A room and a session that this server has taken over may wake each other.
+            reached += [other for other in news._others if other not in reached]
 
     def wake(self, other: "News") -> None:
-        """Wake also those who wait for the others, from now on: the readers of the room of a session elsewhere."""
+        """Wake also those who wait for the others, from now on: the readers of a session's room, or of its mirror."""
         if other is not self:
             self._others.add(other)
 

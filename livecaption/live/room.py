@@ -214,14 +214,19 @@ class Room:
         """Add the session that begins as the next part."""
         self.parts.append(Part.of(self._n_parts, session))
         self._n_parts += 1
+        self._moved = False
         self.news.notify()
 
     def update(self, about: RoomRecord, records: Sequence[SessionRecord]) -> None:
         """Let the room be as the store has it: another server may have changed it, or begun parts."""
+        if about.event >= self.about.event:  # else the event that has begun here is on its way to the store
+            self._adopt(about, records)
+        if self.speaker is not None:
+            self._moved = False  # nobody has begun a part elsewhere
+
+    def _adopt(self, about: RoomRecord, records: Sequence[SessionRecord]) -> None:
         if about.event > self.about.event:
             self.parts = []
-        if about.event < self.about.event:
-            return  # the event that has begun here is on its way to the store
         known = {part.id: part for part in self.parts}
         for record in records:
             if (part := known.get(record.id)) is None:

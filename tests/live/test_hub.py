@@ -147,6 +147,17 @@ async def test_news_wake_all_that_wait_and_nobody_who_comes_later() -> None:
     assert not await news.wait(0.01)
 
 
+async def test_news_that_wake_each_other_wake_those_who_wait_for_any_of_them() -> None:
+    all_news = first, second, third = News(), News(), News()
+    for news, other in ((first, second), (second, first), (second, third), (third, second)):
+        news.wake(other)
+    for news in all_news:
+        waiting = [asyncio.ensure_future(each.wait(60)) for each in all_news]
+        await asyncio.sleep(0)
+        news.notify()
+        assert await asyncio.gather(*waiting) == [True, True, True]
+
+
 async def test_each_reader_waits_for_its_own_time_though_all_share_a_timer() -> None:
     news, clock = News(), asyncio.get_running_loop().time
     began_s = clock()

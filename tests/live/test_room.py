@@ -239,6 +239,26 @@ async def test_a_server_that_stops_ends_the_feeds_behind_what_was_published(even
     await other.ends_with("live", "snapshot", "final Last.")
 
 
+async def test_a_room_that_goes_on_elsewhere_ends_the_feeds_behind_the_last_words_here_until_a_part_begins(
+    event: Event,
+) -> None:
+    one = event.begin("one")
+    reading = Reading(event)
+    await reading.comes_to("live", "snapshot")
+    event.room.move_on()
+    one.say("Last.")
+    one.end()
+    await reading.ends_with("live", "snapshot", "final Last.", "end", "break")
+    two = event.begin("two")
+    reading = Reading(event, reading.cursor)
+    await reading.comes_to("live", "snapshot")
+    two.end()
+    await reading.comes_to("live", "snapshot", "end", "break")
+    event.begin("three")
+    await reading.comes_to("live", "snapshot", "end", "break", "live", "snapshot")
+    await reading.leave()
+
+
 async def test_a_deleted_part_is_listed_no_more_and_readers_follow_it_as_long_as_it_runs(event: Event) -> None:
     event.begin("one").say("Gone.")
     event.sessions["one"].end()

@@ -13,6 +13,7 @@ from aiohttp import ClientWebSocketResponse
 from livecaption.delivery import sinks
 from livecaption.delivery.destination import Destination
 from livecaption.delivery.sources import RoomSource
+from livecaption.server.config import HttpLimits
 from livecaption.server.services import SERVICES
 from livecaption.store import asking
 from livecaption.store.config import StoreConfig
@@ -20,7 +21,7 @@ from tests.live.test_connection import resume
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.receivers import CaptionReceiver, receiving
-from tests.support.rooms import NAME, TALK, enter, put, room_of, said, spoken
+from tests.support.rooms import NAME, TALK, RoomReader, enter, put, room_of, said, spoken
 from tests.support.serving import SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 Serve = Callable[..., Awaitable[Client]]
@@ -160,6 +161,32 @@ async def test_a_publisher_resumes_its_part_at_another_server_and_the_room_comes
         assert await refusal_of(await enter(servers[(n + 1) % 2])) == "room_taken"
     assert [part["session"] for part in (await room_of(servers[1]))["parts"]] == [ready["session"]]
     await socket.close()
+
+
+async def test_readers_of_a_room_and_of_its_part_get_captions_at_once_from_the_server_that_takes_it_over(
+    serve: Serve,
+) -> None:
+    one, other = await serve(), await serve(http=HttpLimits(heartbeat_s=1000.0))
+    former = await enter(one)
+    ready = await read_event(former)
+    caption = await said(former, TALK)
+    readers = [await RoomReader(other, name).connect() for name in (NAME, ready["session"])]
+    for reader in readers:
+        await reader.until("snapshot")
+    socket = await resume(other, ready, caption["seq"])
+    await read_event(socket)
+    await read_to_the_close(former)
+    for n in range(2):
+        caption = await said(socket, TALK)
+        for reader in readers:
+            await reader.until("final", text=caption["text"])
+        if n == 0:
+            readers.append(await RoomReader(other, ready["session"]).connect())
+            await readers[-1].until("snapshot")
+    await stop(socket)
+    for reader in readers:
+        await reader.until("end")
+        await reader.socket.close()
 
 
 async def test_a_session_whose_room_was_taken_over_does_not_speak_again_at_another_server(serve: Serve) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ from aiohttp import ClientWebSocketResponse, WSServerHandshakeError
 
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
+from livecaption.store.store import written
 from tests.live.test_connection import resume
 from tests.support.eventually import eventually
-from tests.support.rooms import NAME, RoomReader, enter, put, room_of, said
+from tests.support.rooms import NAME, RoomReader, enter, put, room_of, said, spoken
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 TALK = SPEECH + PAUSE
@@ -170,6 +173,42 @@ async def test_a_publisher_may_begin_the_next_part_as_soon_as_the_last_one_ends(
     await read_until(first, "pong")
     second = await enter(client)
     assert (await read_event(second))["type"] == "ready"
+
+
+async def test_readers_stay_for_the_next_part_when_another_process_has_changed_the_room_meanwhile(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    client = await start_server(store=StoreConfig(str(tmp_path / "store.db")))
+    services = client.app[SERVICES]
+    await put(client)
+    reader = await RoomReader(client).connect()
+    texts = []
+    for n in range(2):
+        socket = await enter(client)
+        await read_event(socket)
+        texts.append((await said(socket, TALK))["text"])
+        changed = replace(await services.store.room(NAME), title=f"Day {n}")
+        await written(partial(services.store.put_room, changed))
+        services.rooms.let_go(NAME)
+        await reader.until("room", title=f"Day {n}")
+        await socket.send_json({"type": "stop", "end_room": n == 1})
+        await read_to_the_close(socket)
+    await reader.until("room", state="ended")
+    assert [text for [text] in reader.texts.values()] == texts
+
+
+async def test_readers_stay_where_an_event_has_begun_that_is_on_its_way_to_the_store(client: Client) -> None:
+    socket = await enter(client)
+    await read_event(socket)
+    reader = await RoomReader(client).connect()
+    room = await client.app[SERVICES].rooms.find(NAME)
+    room.move_on()
+    room.update(replace(room.about, event=room.about.event - 1), [])
+    await socket.send_json({"type": "stop"})
+    await reader.until("room", state="break")
+    texts = await spoken(client, end_room=True)
+    await reader.until("room", state="ended")
+    assert list(reader.texts.values()) == [texts]
 
 
 async def test_an_ended_room_goes_on_when_its_publisher_speaks_again(client: Client) -> None:
