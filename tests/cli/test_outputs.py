@@ -12,6 +12,7 @@ import pytest
 from livecaption.cli import main
 from livecaption.cli.outputs import Refused, choose, make_directory, targets, write
 from tests.support.commands import (
+    ROOT,
     Ended,
     Peer,
     Serve,
@@ -213,6 +214,13 @@ async def test_a_closed_stdout_is_reported(serve: Serve, recording: Path) -> Non
     peer = await serve(Peer([final("Hello.")]))
     ended = await run_with(">&-", "transcribe", recording, "--server", peer.url)
     assert ended == Ended(1, "", f"livecaption: {recording}: standard output is closed\n")
+
+
+async def test_bench_works_with_a_closed_stdout(unused_tcp_port: int) -> None:
+    """Its figures may also go to the file of `--json`."""
+    nowhere = f"http://127.0.0.1:{unused_tcp_port}"
+    ended = await run_with(">&-", "bench", "jfk", "--data", ROOT / "tests" / "data", "--server", nowhere)
+    assert (ended.code, ended.stderr[:28]) == (1, "livecaption: no figures from")
 
 
 async def test_commands_work_with_a_closed_stderr_and_nothing_takes_its_place(serve: Serve, recording: Path) -> None:
