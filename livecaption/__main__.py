@@ -1,6 +1,7 @@
 """Start the program. Spawned workers import this module again, so it does nothing on import."""
 
 import gc
+import os
 import sys
 
 START_THRESHOLD = 50_000
@@ -15,6 +16,7 @@ def main() -> int:
         from multiprocessing import freeze_support
 
         freeze_support()
+    _fill_closed_descriptors()
     arguments = sys.argv[1:]
     gc.set_threshold(START_THRESHOLD)
     try:
@@ -31,6 +33,21 @@ def main() -> int:
         return 130
     finally:
         gc.freeze()  # otherwise the interpreter would look through all objects again when it ends
+
+
+def _fill_closed_descriptors() -> None:
+    """Open the null device for each standard descriptor that is closed, and for `sys.stderr`.
+
+    Otherwise a socket or a file of the program becomes descriptor 2, and child processes write their errors to it.
+    `sys.stdin` and `sys.stdout` stay None, because commands that need them report that.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it is the lowest that is free
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", errors="backslashreplace", closefd=False)
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ async def run(options: argparse.Namespace) -> int:
     clips = choose(read_manifest(options.data), options.clips)
     if not clips:
         raise ConfigError("no such clip in the manifest")
-    # A file or pipe has no width, so choose a large one.
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    # A file or pipe has no width, so choose a large one. A closed stdout is None.
+    console = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 200)
     baseline = bench.read_baseline(options.baseline.read_text(encoding="utf-8")) if options.baseline else None
     recordings = bench.load_recordings(clips)
     if options.engine:

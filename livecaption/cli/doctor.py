@@ -12,6 +12,7 @@ import wave
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -51,8 +52,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = commands.add_parser(
         "doctor",
         help="check what works on this machine",
-        description="Check model, device, decoder, microphone, port, store and speakers, with the settings that serve "
-        "would have. The exit code is 0 if captions work here. Nothing is downloaded.",
+        description="Check model, device, decoder, microphone, port, store and speakers, and the files of certificate, "
+        "keys and sinks, with the settings that serve would have. The exit code is 0 if captions work here. Nothing is "
+        "downloaded.",
         allow_abbrev=False,
     )
     parser.set_defaults(parser=parser)
@@ -72,6 +74,12 @@ async def run(options: argparse.Namespace) -> int:
         "store": check_database if config.store.is_postgresql else check_store,
         "speakers": check_speakers,
     }
+    if config.server.tls_cert:
+        checks["certificate"] = check_certificate
+    if config.server.tokens:
+        checks["keys"] = check_keys
+    if config.delivery.sinks:
+        checks["sinks"] = check_sinks
     failed = False
     for name, check in checks.items():
         with stderr().status(f"Checking: {name}"):
@@ -271,3 +279,38 @@ def check_speakers(config: Config) -> Finding:
     if not engine.speakers:
         return Finding("ok", "are distinguished with serve --speakers")
     return Finding("ok", f"can be distinguished by {file}")
+
+
+def check_certificate(config: Config) -> Finding:
+    """Load the certificate and its key from the files of the operator."""
+    from livecaption.server import chain
+
+    server = config.server
+    try:
+        loaded = chain.load(Path(server.tls_cert), Path(server.tls_key), datetime.now(UTC))
+    except ConfigError as error:
+        return Finding("fails", error.message)
+    found = server.tls_cert + (f", valid until {loaded.expires:%Y-%m-%d}" if loaded.expires else "")
+    return Finding("warning" if loaded.warnings else "ok", "; ".join((found, *loaded.warnings)))
+
+
+def check_keys(config: Config) -> Finding:
+    """Read the file of the keys."""
+    from livecaption.server.keys import Keys
+
+    try:
+        keys = Keys(config.server)
+    except ConfigError as error:
+        return Finding("fails", error.message)
+    return Finding("ok", f"{config.server.tokens}; keys: {len(keys.in_use)}")
+
+
+def check_sinks(config: Config) -> Finding:
+    """Read the file of the sinks, and send nothing to them."""
+    from livecaption.server.sinks import destinations_of
+
+    try:
+        destinations = destinations_of(config.delivery.sinks)
+    except ConfigError as error:
+        return Finding("fails", error.message)
+    return Finding("ok", f"{config.delivery.sinks}; sinks: {len(destinations)}")

@@ -86,16 +86,16 @@ def source(place: str) -> Source:
         path = Path(place)
         return Source(place, str(path), path.stem)
     parts = urlsplit(place)
-    host = parts.netloc.rpartition("@")[2]
+    server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     if parts.scheme in BROADCASTS and parts.hostname:
-        return Source(place, f"{parts.scheme}://{host}", parts.hostname)  # the path has the key of the stream
+        return Source(place, server, parts.hostname)  # the path has the key of the stream
     if parts.scheme == "srt":
         raise ValueError("SRT needs another program: ffmpeg -i 'srt://...' -vn -f matroska - | livecaption listen -")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{place!r} is neither a file nor an address of http, https, rtmp or rtmps")
+        raise ValueError(f"{server} is neither a file nor an address of http, https, rtmp or rtmps")
     # A decoded name may contain characters that no file name may have.
     stem = re.sub(r"[/\0]", "_", unquote(parts.path.rstrip("/").rpartition("/")[2]))
-    return Source(place, f"{parts.scheme}://{host}{parts.path}", Path(stem).stem or parts.hostname)
+    return Source(place, f"{server}{parts.path}", Path(stem).stem or parts.hostname)
 
 
 def _scheme(place: str) -> str:
@@ -205,12 +205,14 @@ def _process_age_s() -> float:
 async def _address(address: str) -> AsyncIterator[Arriving]:
     import aiohttp
 
+    from livecaption.client.opening import reason
+
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as http:
         try:
             response = await http.get(address)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise LivecaptionError(f"cannot be reached ({error or type(error).__name__})") from None
+            raise LivecaptionError(f"cannot be reached ({reason(error)})") from None
         async with response:
             if response.status >= 400:
                 raise LivecaptionError(f"the server answered {response.status} {response.reason or ''}".rstrip())

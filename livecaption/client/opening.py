@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -125,11 +126,26 @@ def watch_url(url: str, name: str) -> str:
 
 
 def _url(url: str, path: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
-        raise ValueError(f"{url!r} is not a server's address, such as http://localhost:8000")
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https", "ws", "wss") and parts.hostname and parts.port != 0
+    except ValueError:  # its message may have the password
+        is_address = False
+    if not is_address:
+        raise ValueError(f"{_shown(url)!r} is not a server's address, such as http://localhost:8000")
     base = parts.path.rstrip("/").removesuffix(STREAM_PATH)
     return urlunsplit((parts.scheme, parts.netloc, base + path, parts.query, ""))
+
+
+def _shown(url: str) -> str:
+    """Return an address, also a wrong one, without the user, the password and the parameters, which may be secret."""
+    return re.sub(r"^(\w+://)?.*@", r"\1", url, flags=re.DOTALL).partition("?")[0]
+
+
+def reason(error: Exception) -> str:
+    """Describe an error of aiohttp without the address, which may have secrets."""
+    has_address = isinstance(error, aiohttp.InvalidURL | aiohttp.ClientResponseError)
+    return ("" if has_address else str(error)) or type(error).__name__
 
 
 @asynccontextmanager
@@ -167,10 +183,10 @@ async def opener(url: str, token: str | None, ssl: SSLContext | None) -> AsyncIt
         except aiohttp.ClientConnectorCertificateError as error:
             why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
             raise ConnectionError(
-                f"the certificate of {url} is not trusted: {why} (the argument ssl, or --ca of the commands)"
+                f"the certificate of {_shown(url)} is not trusted: {why} (the argument ssl, or --ca of the commands)"
             ) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ConnectionError(f"cannot reach {url}: {error or type(error).__name__}") from None
+            raise ConnectionError(f"cannot reach {_shown(url)}: {reason(error)}") from None
 
     async with aiohttp.ClientSession(middlewares=[keep_refusal]) as http:
         yield open_socket
@@ -242,5 +258,5 @@ def _refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
         if status in PROXY_STATUSES:
             seconds = headers.get("Retry-After", "")
             retry_after_s = float(seconds) if seconds.isdecimal() else PROXY_RETRY_S
-            return StreamRefused(status, "", f"cannot reach {url}: a proxy answered {status}", retry_after_s)
-        return StreamRefused(status, "", f"{url} is not a livecaption server: it answered {status}", None)
+            return StreamRefused(status, "", f"cannot reach {_shown(url)}: a proxy answered {status}", retry_after_s)
+        return StreamRefused(status, "", f"{_shown(url)} is not a livecaption server: it answered {status}", None)

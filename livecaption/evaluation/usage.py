@@ -86,7 +86,8 @@ def usage(before: Snapshot, after: Snapshot) -> dict[str, float | None]:
 def _look(url: str, token: str, ssl: SSLContext | None) -> Snapshot:
     parts = urlsplit(url)
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-    address = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/stats", "", ""))
+    host = parts.netloc.rpartition("@")[2]  # urllib takes no user, and an error must not show the password
+    address = urlunsplit((scheme, host, parts.path.rstrip("/") + "/v1/stats", "", ""))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         request = urllib.request.Request(address, headers=headers)

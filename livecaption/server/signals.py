@@ -25,6 +25,8 @@ from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
+from livecaption.server.process_state import EXIT_STOPPED
+
 if TYPE_CHECKING:
     # Not imported at run time, because the handlers must be installed before slow imports.
     import asyncio
@@ -163,8 +165,7 @@ class SignalInbox:
             if self._loop is None or self._server is None:
                 if response is Response.RELOAD:
                     continue  # nothing is loaded yet
-                # The server does not run yet, so the process can end at once.
-                os._exit(128 + number)
+                os._exit(EXIT_STOPPED)  # nothing has begun, so this is the stop in order
             if response is Response.RELOAD:
                 self._call(self._server.reload)
             elif response is Response.STOP:

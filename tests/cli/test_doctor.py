@@ -4,6 +4,7 @@ import socket
 import sys
 import types
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,21 +12,27 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from livecaption.cli.doctor import (
+    check_certificate,
     check_cores,
     check_database,
     check_decoder,
     check_device,
+    check_keys,
     check_microphone,
     check_model,
     check_port,
+    check_sinks,
     check_speakers,
     check_store,
 )
 from livecaption.config import Config
 from livecaption.decoding.decoder import DecoderConfig
+from livecaption.delivery.config import DeliveryConfig
 from livecaption.ipc.config import EngineConfig
+from livecaption.keys import Key, Role, as_toml, hash_of
 from livecaption.server.config import ServerConfig
 from livecaption.store.config import StoreConfig, default_path
+from tests.support.certificates import Authority, written
 from tests.support.commands import livecaption_command
 from tests.support.postgresql import Cluster
 from tests.support.processes import processes_with
@@ -244,32 +251,95 @@ def test_the_installed_network_is_loaded_if_speakers_are_allowed(monkeypatch: py
     assert (finding.state, finding.text) == ("ok", f"can be distinguished by {file}")
 
 
+# Files that the server reads at its start
+
+
+def with_certificate(directory: Path, cert: bytes, key: bytes) -> Config:
+    cert_file, key_file = written(directory, cert, key)
+    return Config(server=ServerConfig(tls_cert=str(cert_file), tls_key=str(key_file)))
+
+
+def test_a_certificate_is_named_with_the_end_of_its_validity(tmp_path: Path) -> None:
+    finding = check_certificate(with_certificate(tmp_path, *Authority().issue("captions.example.org")))
+    assert (finding.state, finding.text[:-10]) == ("ok", f"{tmp_path}/cert.pem, valid until ")
+
+
+def test_a_certificate_that_clients_refuse_is_a_warning(tmp_path: Path) -> None:
+    expired = Authority().issue("captions.example.org", begins=timedelta(days=-31))
+    finding = check_certificate(with_certificate(tmp_path, *expired))
+    assert (finding.state, "expired" in finding.text) == ("warning", True)
+
+
+def test_a_certificate_that_the_server_cannot_use_fails(tmp_path: Path) -> None:
+    finding = check_certificate(with_certificate(tmp_path, b"hello", b"hello"))
+    assert finding.state == "fails"
+    assert f"--tls-cert: {tmp_path}/cert.pem has no certificate" in finding.text
+
+
+def test_keys_and_sinks_are_counted(tmp_path: Path) -> None:
+    keys, sinks = key_file(tmp_path), sink_file(tmp_path)
+    finding = check_keys(Config(server=ServerConfig(tokens=keys)))
+    assert (finding.state, finding.text) == ("ok", f"{keys}; keys: 1")
+    finding = check_sinks(Config(delivery=DeliveryConfig(sinks=sinks)))
+    assert (finding.state, finding.text) == ("ok", f"{sinks}; sinks: 1")
+
+
+def test_files_of_keys_and_sinks_with_something_else_fail_without_their_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "other.toml"
+    file.write_text('[[other]]\nurl = "s3cret"\n')
+    for finding in (
+        check_keys(Config(server=ServerConfig(tokens=str(file)))),
+        check_sinks(Config(delivery=DeliveryConfig(sinks=str(file)))),
+    ):
+        assert (finding.state, str(file) in finding.text, "s3cret" in finding.text) == ("fails", True, False)
+
+
+def key_file(directory: Path) -> str:
+    file = directory / "keys.toml"
+    file.write_text(as_toml(Key("hall", frozenset({Role.PUBLISH}), hash_of(b"a token of a test"))))
+    return str(file)
+
+
+def sink_file(directory: Path) -> str:
+    file = directory / "sinks.toml"
+    file.write_text('[[sink]]\nroom = "pycon"\nservice = "zoom"\nurl = "http://127.0.0.1:1/?id=1"\n')
+    file.chmod(0o600)
+    return str(file)
+
+
 # The command
 
 
 @pytest.mark.processes
-async def test_doctor_ends_with_0_where_captions_work_and_leaves_no_process() -> None:
+async def test_doctor_ends_with_0_where_captions_work_and_leaves_no_process(tmp_path: Path) -> None:
     marker = f"LIVECAPTION_TEST_MARKER={uuid.uuid4().hex}"
     variables = {"LIVECAPTION_ENGINE": "scripted", "LIVECAPTION_PORT": "0"} | dict([marker.split("=")])
-    ended = await livecaption_command("doctor", "--store", "none", **variables)
+    cert, key = written(tmp_path, *Authority().issue("localhost"))
+    files = ("--tls-cert", cert, "--tls-key", key, "--tokens", key_file(tmp_path), "--sinks", sink_file(tmp_path))
+    ended = await livecaption_command("doctor", "--store", "none", *files, **variables)
     assert (ended.code, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [
-        *("model", "device", "cores", "decoder", "microphone", "port", "store", "speakers")
+        *("model", "device", "cores", "decoder", "microphone", "port", "store", "speakers"),
+        *("certificate", "keys", "sinks"),
     ]
     assert lines[-1] == "Captions work here: livecaption serve"
     assert processes_with(marker) == []
 
 
 @pytest.mark.processes
-async def test_doctor_ends_with_1_where_captions_do_not_work() -> None:
+async def test_doctor_ends_with_1_where_captions_do_not_work(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         other.settimeout(0)
         ended = await livecaption_command(
-            *("doctor", "--store", "none", "--port", other.getsockname()[1]), LIVECAPTION_ENGINE="scripted"
+            *("doctor", "--store", "none", "--port", other.getsockname()[1]),
+            *("--tls-cert", tmp_path / "no", "--tls-key", tmp_path / "no"),
+            *("--tokens", tmp_path / "no", "--sinks", tmp_path / "no"),
+            LIVECAPTION_ENGINE="scripted",
         )
     assert (ended.code, ended.stderr) == (1, "")
-    assert "\nfails    port " in ended.stdout
+    failed = [line.split()[1] for line in ended.stdout.splitlines() if line.startswith("fails ")]
+    assert failed == ["port", "certificate", "keys", "sinks"]
     assert ended.stdout.endswith("Captions do not work here yet.\n")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import socket
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from livecaption.cli import main
 from livecaption.cli.outputs import Refused, choose, make_directory, targets, write
 from tests.support.commands import (
+    ROOT,
     Ended,
     Peer,
     Serve,
@@ -203,16 +205,41 @@ async def test_a_full_stdout_is_reported_for_each_recording(serve: Serve, tmp_pa
     assert ended == (1, reported)
 
 
+async def run_with(redirection: str, *arguments: object) -> Ended:
+    """Run the program as a shell does with a redirection, such as `2>&-` for a closed stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m", "livecaption", *map(str, arguments)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(LIVECAPTION_ENGINE="scripted", LIVECAPTION_STORE="none"),
+    )
+    stdout, stderr = await process.communicate()
+    assert process.returncode is not None
+    return Ended(process.returncode, stdout.decode(), stderr.decode())
+
+
 async def test_a_closed_stdout_is_reported(serve: Serve, recording: Path) -> None:
     peer = await serve(Peer([final("Hello.")]))
-    process = await asyncio.create_subprocess_exec(
-        *("sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "livecaption"),
-        *("transcribe", recording, "--server", peer.url),
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(),
-    )
-    _, stderr = await process.communicate()
-    assert (process.returncode, stderr.decode()) == (1, f"livecaption: {recording}: standard output is closed\n")
+    ended = await run_with(">&-", "transcribe", recording, "--server", peer.url)
+    assert ended == Ended(1, "", f"livecaption: {recording}: standard output is closed\n")
+
+
+async def test_bench_works_with_a_closed_stdout(unused_tcp_port: int) -> None:
+    """Its figures may also go to the file of `--json`."""
+    nowhere = f"http://127.0.0.1:{unused_tcp_port}"
+    ended = await run_with(">&-", "bench", "jfk", "--data", ROOT / "tests" / "data", "--server", nowhere)
+    assert (ended.code, ended.stderr[:28]) == (1, "livecaption: no figures from")
+
+
+async def test_commands_work_with_a_closed_stderr_and_nothing_takes_its_place(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer([final("Hello.")]))
+    ended = await run_with("2>&-", "transcribe", "nowhere.wav", recording, "--server", peer.url)
+    assert ended == Ended(1, f"==> {recording} <==\nHello.\n", "")
+    ended = await run_with("<&- 2>&-", "listen", recording, "--server", peer.url)
+    assert ended == Ended(0, "00:00 Hello.\n", "")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ended = await run_with("2>&-", "serve", "--port", other.getsockname()[1])
+    assert ended == Ended(3, "", "")  # the log is lost, and its configuration is not what fails
 
 
 async def test_files_are_written_although_nobody_reads_which(serve: Serve, tmp_path: Path) -> None:

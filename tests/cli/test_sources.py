@@ -104,6 +104,11 @@ def test_other_addresses_are_no_sources(place: str) -> None:
         source(place)
 
 
+def test_an_address_that_is_no_source_is_shown_without_its_secrets() -> None:
+    with pytest.raises(ValueError, match=r"^ftp://host is neither a file"):
+        source("ftp://ann:secret@host/key/of/a/talk.mp3?key=secret")
+
+
 # MP4
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ssl import SSLContext
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -24,7 +25,7 @@ from livecaption.client import (
     watch,
     watch_url,
 )
-from livecaption.client.opening import reconnect, wait_until_accepted
+from livecaption.client.opening import reason, reconnect, wait_until_accepted
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.scripted_peer import READY, ServerOf
@@ -55,6 +56,22 @@ def test_stream_url_refuses_what_is_no_server(url: str) -> None:
         stream_url(url)
     with pytest.raises(ValueError, match="is not a server's address"):
         watch_url(url, "pycon")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ftp://anna:s3cret@host/?token=s3cret", "ftp://host/"),
+        ("http://anna:s3cret@host:99999", "http://host:99999"),
+        ("http://anna:s3/cr?et@host:8000", "http://host:8000"),
+        ("http://anna:s3cret@[::1", "http://[::1"),
+        ("anna:s3cret@host:8000", "host:8000"),
+    ],
+)
+def test_an_address_that_is_none_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    with pytest.raises(ValueError, match="is not a server's address") as refused:
+        stream_url(url)
+    assert str(refused.value).startswith(f"'{shown}' is not")
 
 
 @asynccontextmanager
@@ -190,6 +207,26 @@ async def test_a_client_behind_a_proxy_goes_on_once_the_server_has_restarted(ope
     async with restarting(None, 502, 429, None) as (url, requests), open_(url) as events:
         assert [await anext(events), await anext(events)] == [Reconnecting(), Reconnected()]
     assert len(requests) == 4
+
+
+@BOTH
+async def test_a_failure_names_the_server_without_the_secrets_of_its_address(open_: Open, unused_tcp_port: int) -> None:
+    async def failure(url: str) -> str:
+        with pytest.raises(ConnectionError) as failed:
+            async with open_(f"{url}?token=s3cret".replace("://", "://anna:s3cret@")):
+                pass
+        return str(failed.value)
+
+    async with restarting(502) as (behind_a_proxy, _), restarting(404) as (another, _):
+        urls = [f"http://127.0.0.1:{unused_tcp_port}/", behind_a_proxy, another]
+        failures = [await failure(url) for url in urls]
+    assert all(f"{url}v1/" in each for url, each in zip(urls, failures, strict=True))
+    assert [secret for each in failures for secret in ("anna", "s3cret") if secret in each] == []
+
+
+@pytest.mark.parametrize("error", [aiohttp.InvalidURL("http://:s3cret@x", "s3cret"), aiohttp.ClientPayloadError()])
+def test_the_reason_of_a_failure_is_never_the_address_and_never_empty(error: aiohttp.ClientError) -> None:
+    assert reason(error) == type(error).__name__
 
 
 async def test_a_token_may_be_read_from_a_file_with_the_end_of_its_line() -> None:

@@ -85,6 +85,6 @@ async def test_a_server_on_this_machine_is_seen_with_its_inference_processes() -
         assert snapshot.stats["state"] == "ready"
 
 
-async def test_a_server_that_gives_no_figures_is_named(unused_tcp_port: int) -> None:
+async def test_a_server_that_gives_no_figures_is_named_without_the_password(unused_tcp_port: int) -> None:
     with pytest.raises(ConnectionError, match=f"no figures from http://127.0.0.1:{unused_tcp_port}/v1/stats: "):
-        await asyncio.wait_for(look(f"ws://127.0.0.1:{unused_tcp_port}", ""), 10)
+        await asyncio.wait_for(look(f"ws://anna:s3cret@127.0.0.1:{unused_tcp_port}", ""), 10)

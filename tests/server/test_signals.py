@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -63,3 +65,14 @@ def test_a_hang_up_of_a_service_asks_for_a_reload(signals: list[int], expected: 
 )
 def test_only_the_process_that_systemd_started_is_a_service(environ: dict[str, str], expected: bool) -> None:
     assert is_service(environ) is expected
+
+
+@pytest.mark.processes
+def test_a_stop_before_the_server_runs_is_in_order_and_no_failure() -> None:
+    """Each process has its inbox and no server yet, as `serve` in its first second, while it imports."""
+    program = (
+        "import signal, sys, time; from livecaption.server.signals import SignalInbox; SignalInbox.install();"
+        "signal.raise_signal(int(sys.argv[1])); time.sleep(60)"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", program, str(int(number))]) for number in (TERM, INT)]
+    assert [process.wait(timeout=30) for process in started] == [0, 0]
