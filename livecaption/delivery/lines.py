@@ -7,6 +7,7 @@ is sent twice, and long utterances are not late. Tentative words are never sent.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from livecaption.captions.appended import appended
 from livecaption.captions.labels import Names, channel_name, in_turns, label, n_characters, prefix
 from livecaption.captions.layout import RollUp, cues
 from livecaption.captions.line_breaking import width
@@ -113,11 +114,11 @@ class _ChannelLines:
         Where another person speaks, the name comes first, unless words of the utterance were sent before its end.
         """
         self._done = final.utterance
-        n_units, n_characters_more = self._sent()
-        rest = "".join(units(final.text)[n_units:])[n_characters_more:]
+        sent, n_characters_more = self._sent()
+        rest = appended(sent, final.text).lstrip()[n_characters_more:]
         if not rest.strip():
             return
-        if n_units or n_characters_more:
+        if sent or n_characters_more:
             pieces = [replace(final, text=rest, start_ms=self._time_ms(final), words=None, turns=None)]
             self._voice = ""  # the next final is named in any case
         else:
@@ -128,18 +129,18 @@ class _ChannelLines:
             for cue in cues([piece], self._line_length, names, labelled=is_new and piece.channel is None):
                 yield self._text(cue.lines, cue.start_ms)
 
-    def _sent(self) -> tuple[int, int]:
-        """Return the numbers of words, and of characters of the next one, that were sent.
+    def _sent(self) -> tuple[str, int]:
+        """Return the words that were sent, and how many characters of the next one.
 
-        The final may write the words with other case and punctuation. A word that is longer than a line is sent in
-        pieces.
+        A word that is longer than a line is sent in pieces.
         """
-        n_left = self._n_characters
-        for n_units, unit in enumerate(said := units(self._stable)):
+        n_left, sent = self._n_characters, ""
+        for unit in units(self._stable):
             if n_left < n_characters(unit):
-                return n_units, n_left
+                return sent, n_left
             n_left -= n_characters(unit)
-        return len(said), 0
+            sent += unit
+        return sent, 0
 
     def _time_ms(self, caption: Partial | Final) -> int:
         """Return when the words after those that were sent begin, by their share of the characters."""

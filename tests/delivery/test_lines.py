@@ -49,6 +49,16 @@ def test_a_final_is_sent_in_texts_of_two_lines_at_most() -> None:
     ]
 
 
+def test_signs_that_only_the_final_has_shift_no_character() -> None:
+    text = "今天我们在这里介绍实时字幕的技术和它的应用以及我们的计划"
+    early, *rest = sent(
+        room("a"), partial(text), final("今天，我们在这里介绍实时字幕的技术，和它的应用，以及我们的计划。")
+    )
+    assert (
+        "".join("".join(each.lines) for each in (early, *rest)).translate({ord(sign): None for sign in "，。"}) == text
+    )
+
+
 def test_committed_words_are_sent_once_they_fill_a_line_and_the_rest_with_the_final() -> None:
     lines = Lines(37)
     list(lines.take(room("a")))
