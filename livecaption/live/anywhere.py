@@ -28,7 +28,8 @@ class Anywhere:
         resume_window_s: how long a session waits for its publisher.
 
     Attributes:
-        changed: called with the id of a session of which another server has changed what is stored.
+        changed: called with the id of a session of which another server or process has changed what is stored.
+        report_change: called with the id of a session that was changed here, where processes share a file.
     """
 
     def __init__(self, sessions: SessionRegistry, store: Store | None, resume_window_s: float) -> None:
@@ -39,10 +40,11 @@ class Anywhere:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changes: set[asyncio.Task[None]] = set()
         self.changed: Callable[[str], Awaitable[None]] = _ignore
+        self.report_change: Callable[[str], None] = lambda _: None
         self._broadcast = None if store is None else store.broadcast
         if self._broadcast is not None:
             self._publications = Publications(sessions, self._broadcast)
-            self._broadcast.listen(self._publications.answer, self._receive_change)
+            self._broadcast.listen(self._publications.answer, self.receive_change)
 
     def known(self, session_id: str) -> ReadableSession | None:
         """Return the session of this id, if it is here, or is followed already."""
@@ -99,9 +101,19 @@ class Anywhere:
             self._publications.answer(session.id)
 
     def note_change(self, session_id: str) -> None:
-        """Let the other servers read again what is stored of a session, because this one has changed it."""
-        if self._broadcast is not None:
+        """Let the others read again what is stored of a session, because it was changed here."""
+        if self._broadcast is None:
+            self.report_change(session_id)
+        else:
             self._broadcast.note_change(session_id)
+
+    def receive_change(self, session_id: str | None) -> None:
+        """Read again what is stored of a session. None: of all that are here, of which some may have been changed."""
+        if session_id is not None and (following := self._followed.get(session_id)) is not None:
+            following.receive(None)
+        change = asyncio.create_task(self._apply_changes(session_id))
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
 
     async def close(self) -> None:
         """Follow and publish nothing more."""
@@ -115,15 +127,7 @@ class Anywhere:
     def _forget(self, session_id: str) -> None:
         self._followed.pop(session_id, None)
 
-    def _receive_change(self, session_id: str | None) -> None:
-        if session_id is not None and (following := self._followed.get(session_id)) is not None:
-            following.receive(None)
-        change = asyncio.create_task(self._apply_changes(session_id))
-        self._changes.add(change)
-        change.add_done_callback(self._changes.discard)
-
     async def _apply_changes(self, session_id: str | None) -> None:
-        """Apply a change. None: apply those of all sessions here, of which some may have been changed."""
         sessions = self._sessions.ids if session_id is None else [session_id]
         if session_id is None:
             await self._all_written()

@@ -128,7 +128,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         store=store,
         takeover=takeover,
         cut_off=cut_off,
-        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, keys, attached),
+        siblings=siblings_of(config.server.process, app, app[METRICS], anywhere, known_rooms, keys, attached),
     )
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()

@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler
 from livecaption.delivery.sinks import Sinks
 from livecaption.errors import LivecaptionError, StoreFailed, Unavailable
 from livecaption.live.accounts import Use
+from livecaption.live.anywhere import Anywhere
 from livecaption.live.rooms import Rooms
 from livecaption.live.slots import RETRY_AFTER_S
 from livecaption.server import shared_sinks
@@ -31,6 +32,8 @@ from livecaption.workers.pool import PoolState
 
 CHANGED = "changed"
 """The message that a room is to be read again."""
+CHANGED_SESSION = "changed-session"
+"""The message that a stored session was deleted or renamed."""
 LOOK_INTERVAL_S = 0.1
 LOOK_S = 10.0
 """Time in s in which the process that has a session is looked for. By then the next process has started, or the
@@ -45,7 +48,13 @@ OTHERS_MAY_HAVE_ROOM = ("overloaded", "loading", "failed")
 
 
 def siblings_of(
-    place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms, keys: Keys, sinks: Sinks
+    place: Place | None,
+    app: web.Application,
+    figures: Metrics,
+    anywhere: Anywhere,
+    rooms: Rooms,
+    keys: Keys,
+    sinks: Sinks,
 ) -> Siblings | None:
     """Return the other processes, with what this one answers them; None: this is the only one."""
     if place is None:
@@ -66,11 +75,13 @@ def siblings_of(
             "ready": lambda _: takes_streams(app[SERVICES]),
             "has": partial(_has, app),
             CHANGED: rooms.let_go,
+            CHANGED_SESSION: anywhere.receive_change,
             USES: lambda _: {sha256: astuple(use) for sha256, use in keys.accounts.uses(datetime.now(UTC)).items()},
             WRONG: lambda about: keys.note_wrong(*json.loads(about)),
             **shared_sinks.answers(sinks),
         },
     )
+    anywhere.report_change = partial(siblings.tell, CHANGED_SESSION)
     rooms.changed = partial(siblings.tell, CHANGED)
     rooms.is_elsewhere = is_elsewhere
     keys.uses_elsewhere = uses_elsewhere

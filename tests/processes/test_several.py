@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +16,8 @@ from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.processes import assert_clean_end, serving
 from tests.support.restarts import SETTINGS, TALK, assert_same_utterances, captioned, finals_of, paced
-from tests.support.siblings import get, pids, process_of_stream, stats, texts_read
+from tests.support.rooms import RoomReader, room_of, spoken
+from tests.support.siblings import client_of, get, pids, process_of_stream, stats, texts_read
 from tests.support.stored import session_state, stored_texts
 from tests.support.streaming import speaking
 
@@ -156,6 +158,41 @@ async def test_readers_and_requests_reach_the_process_of_a_session_from_whicheve
         assert read == [[final.text for final in finals_of(events)]] * 9
         answered = {line.split("[")[1][0] for line in server.lines if "/events 200" in line}
         assert len(answered) == 1  # the process that has the session
+
+
+async def test_a_part_that_is_renamed_or_deleted_at_one_process_is_so_for_the_readers_of_its_room_at_all(
+    tmp_path: Path,
+) -> None:
+    async with serving("--processes=2", f"--store={tmp_path / 'transcripts.db'}") as server, AsyncExitStack() as stack:
+        await server.ready()
+        first, second = [await stack.enter_async_context(client_of(number, server)) for number in (1, 2)]
+        for title in ("one", "two"):
+            await spoken(first, title=title)
+        readers = []
+        for number in (1, 2):
+            reader = RoomReader(await stack.enter_async_context(client_of(number, server)))
+            readers.append(await reader.connect())
+            await reader.until("snapshot", title="two")
+        session = (await room_of(first))["parts"][0]["session"]
+
+        async def titles_become(*titles: str) -> None:
+            async with asyncio.timeout(30):
+                for reader in readers:
+                    while [part["title"] for part in (await reader.until("room"))["parts"]] != [*titles]:
+                        pass
+            for client in (first, second):
+                assert [part["title"] for part in (await room_of(client))["parts"]] == [*titles]
+
+        async with first.patch(f"v1/sessions/{session}", json={"title": "three"}) as answer:
+            assert answer.status == 200
+        await titles_become("three", "two")
+        async with first.delete(f"v1/sessions/{session}") as answer:
+            assert answer.status == 204
+        await titles_become("two")
+        late = RoomReader(second)
+        await late.connect()
+        await late.until("snapshot", title="two")
+        assert session not in late.lines
 
 
 async def test_of_publishers_that_come_at_once_none_is_refused_while_one_process_has_room() -> None:
