@@ -13,6 +13,7 @@ from livecaption.captions.polling import DEFAULT_LENGTH, MAX_LENGTH, Line, newes
 from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.live.room import Room
 from livecaption.live.room_state import RoomState
+from livecaption.server.elsewhere import asked_room
 from livecaption.server.followed import (
     FOLLOWED,
     STORED,
@@ -46,9 +47,8 @@ after it has begun. Longer: segments are listed later. Shorter: captions of dela
 
 async def line(request: web.Request) -> web.Response:
     """`GET /captions?event=` and `GET /v1/rooms/{room}/captions`: the line behind the position `?last=`."""
-    name = request.match_info.get("room") or request.query.get("event", "")
     try:
-        room = await readable(request, name)
+        room = await readable(request, asked_room(request))
     except UnknownSession as error:
         log_refusal(request, error)
         # Programs read these fields in any case, and take a negative position as: not now.

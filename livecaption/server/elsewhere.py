@@ -39,6 +39,8 @@ LOOK_S = 10.0
 """Time in s in which the process that has a session is looked for. By then the next process has started, or the
 publisher is back. Longer: readers of a process that hangs wait for longer. Shorter: on a busy machine some are refused
 for no reason."""
+POLL = "/captions"
+"""The only address whose query names a room, because that of StreamText does."""
 USES = "uses"
 """The question for the streams of each key, and their audio."""
 WRONG = "wrong"
@@ -115,16 +117,21 @@ async def to_the_owner(request: web.Request, handler: Handler) -> web.StreamResp
 
     Where a process has died, they wait until another one has its session, or the next one has started.
     """
-    session_id, room = request.match_info.get("session", ""), request.match_info.get("room", "")
+    name = request.match_info.get("session") or asked_room(request)  # the id of a session names its own room too
     clock = asyncio.get_running_loop().time
     until_s = clock() + LOOK_S
     while clock() < until_s:
-        if await given_to_owner(request, session_id or room):
+        if await given_to_owner(request, name):
             return gone()
-        if not session_id or _has(request.app, session_id) or not await _is_left(request.app, session_id):
+        if not name or _has(request.app, name) or not await _is_left(request.app, name):
             return await handler(request)
         await asyncio.sleep(LOOK_INTERVAL_S)
     raise Unavailable("the process of this session does not answer now", retry_after_s=RETRY_AFTER_S)
+
+
+def asked_room(request: web.Request) -> str:
+    """Return the name of the room that a request is about; empty: of none."""
+    return request.match_info.get("room") or (request.query.get("event", "") if request.path == POLL else "")
 
 
 def gone() -> web.Response:

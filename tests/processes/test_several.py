@@ -12,11 +12,14 @@ import pytest
 from livecaption.client import StreamEvent, transcribe
 from livecaption.events import End, Partial, Ready
 from livecaption.store.rows import SessionState
+from tests.live.test_connection import resume
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.processes import assert_clean_end, serving
 from tests.support.restarts import SETTINGS, TALK, assert_same_utterances, captioned, finals_of, paced
-from tests.support.rooms import RoomReader, room_of, spoken
+from tests.support.rooms import TALK as ONE_SENTENCE
+from tests.support.rooms import RoomReader, enter, room_of, said, spoken
+from tests.support.serving import read_event
 from tests.support.siblings import client_of, get, pids, process_of_stream, stats, texts_read
 from tests.support.stored import session_state, stored_texts
 from tests.support.streaming import speaking
@@ -158,6 +161,44 @@ async def test_readers_and_requests_reach_the_process_of_a_session_from_whicheve
         assert read == [[final.text for final in finals_of(events)]] * 9
         answered = {line.split("[")[1][0] for line in server.lines if "/events 200" in line}
         assert len(answered) == 1  # the process that has the session
+
+
+async def test_a_program_that_polls_gets_the_words_of_a_room_from_whichever_process_it_comes_to(tmp_path: Path) -> None:
+    async with serving("--processes=2", f"--store={tmp_path / 'transcripts.db'}") as server, AsyncExitStack() as stack:
+        await server.ready()
+        first, second = [await stack.enter_async_context(client_of(number, server)) for number in (1, 2)]
+        publisher = await enter(first)
+        last = 0
+        for _ in range(2):
+            text = (await said(publisher, ONE_SENTENCE))["text"]
+            async with second.get("captions", params={"event": "pycon", "last": last, "length": 200}) as answer:
+                line = await answer.json()
+            assert line["content"].split() == text.split()
+            last = line["lastPosition"]
+
+
+async def test_people_who_read_a_session_as_a_room_read_on_when_its_process_is_killed(tmp_path: Path) -> None:
+    async with serving("--processes=2", f"--store={tmp_path / 'transcripts.db'}") as server, AsyncExitStack() as stack:
+        await server.ready()
+        first, second, third = [await stack.enter_async_context(client_of(number, server)) for number in (1, 2, 2)]
+        publisher = await first.ws_connect("v1/stream")
+        await publisher.send_json({"type": "start"})
+        ready = await read_event(publisher)
+        reader = RoomReader(second, ready["session"])
+        reading = asyncio.ensure_future(reader.run())
+        caption = await said(publisher, ONE_SENTENCE)
+        texts = [caption["text"]]
+        await eventually(lambda: reader.texts == {ready["session"]: texts}, 30)
+        os.kill(pids(server)[1], signal.SIGKILL)
+        assert (await room_of(third, ready["session"]))["state"] == "live"  # once a process has it again
+        await eventually(lambda: server.output.count("[1]: ready") == 2, 60)
+        again = await resume(third, ready, caption["seq"])
+        assert (await read_event(again))["type"] == "ready"
+        texts.append((await said(again, ONE_SENTENCE))["text"])
+        await again.send_json({"type": "stop"})
+        async with asyncio.timeout(30):
+            await reading
+        assert reader.texts == {ready["session"]: texts}
 
 
 async def test_a_part_that_is_renamed_or_deleted_at_one_process_is_so_for_the_readers_of_its_room_at_all(
