@@ -13,7 +13,7 @@ from livecaption.live.mirror import MirroredSession, session_that_is_over
 from livecaption.live.publication import Publications
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.session import LiveSession
-from livecaption.store.rows import SessionState
+from livecaption.store.rows import SessionRecord, SessionState
 from livecaption.store.store import Store
 
 ReadableSession = LiveSession | MirroredSession
@@ -86,10 +86,10 @@ class Anywhere:
             StoreFailed: the store cannot be read.
         """
         record = None if self._store is None else await self._store.session(session_id)
-        if self._store is None or record is None or record.state is SessionState.OPEN:
+        if self._store is None or record is None:
             raise UnknownSession("there is no such session, or it is forgotten")
-        if record.state is SessionState.INTERRUPTED and await self._store.resumption(session_id) is not None:
-            raise UnknownSession("this session is interrupted, and no server has it now")
+        if await may_go_on(self._store, record):
+            raise UnknownSession("this session is not over, and no server has it now")
         return await asyncio.to_thread(session_that_is_over, record, await self._store.finals(session_id))
 
     def go_on_here(self, session: LiveSession) -> None:
@@ -147,6 +147,17 @@ class Anywhere:
                 return
             except StoreFailed:
                 await asyncio.sleep(AGAIN_S)
+
+
+async def may_go_on(store: Store, record: SessionRecord) -> bool:
+    """Return whether a session that is not here runs elsewhere, or can go on.
+
+    Raises:
+        StoreFailed: the store cannot be read.
+    """
+    if record.state is SessionState.INTERRUPTED:
+        return await store.resumption(record.id) is not None
+    return record.state is SessionState.OPEN
 
 
 async def _ignore(_: str) -> None:

@@ -163,18 +163,33 @@ async def test_readers_and_requests_reach_the_process_of_a_session_from_whicheve
         assert len(answered) == 1  # the process that has the session
 
 
-async def test_a_program_that_polls_gets_the_words_of_a_room_from_whichever_process_it_comes_to(tmp_path: Path) -> None:
+async def test_a_program_that_polls_gets_each_word_of_a_room_once_whichever_process_it_comes_to_or_is_killed(
+    tmp_path: Path,
+) -> None:
     async with serving("--processes=2", f"--store={tmp_path / 'transcripts.db'}") as server, AsyncExitStack() as stack:
         await server.ready()
-        first, second = [await stack.enter_async_context(client_of(number, server)) for number in (1, 2)]
-        publisher = await enter(first)
+        first, *others = [await stack.enter_async_context(client_of(number, server)) for number in (1, 2, 2, 2)]
         last = 0
-        for _ in range(2):
-            text = (await said(publisher, ONE_SENTENCE))["text"]
-            async with second.get("captions", params={"event": "pycon", "last": last, "length": 200}) as answer:
+
+        async def words_behind_the_last(at: aiohttp.ClientSession) -> list[str]:
+            nonlocal last
+            async with at.get("captions", params={"event": "pycon", "last": last, "length": 200}) as answer:
                 line = await answer.json()
-            assert line["content"].split() == text.split()
             last = line["lastPosition"]
+            words: list[str] = line["content"].split()
+            return words
+
+        publisher = await enter(first)
+        ready = await read_event(publisher)
+        for _ in range(2):
+            caption = await said(publisher, ONE_SENTENCE)
+            assert await words_behind_the_last(others[0]) == caption["text"].split()
+        os.kill(pids(server)[1], signal.SIGKILL)
+        assert await words_behind_the_last(others[1]) == []  # it keeps what the store has so far
+        publisher = await resume(others[2], ready, caption["seq"])
+        assert (await read_event(publisher))["type"] == "ready"
+        caption = await said(publisher, ONE_SENTENCE)
+        assert await words_behind_the_last(others[1]) == caption["text"].split()
 
 
 async def test_people_who_read_a_session_as_a_room_read_on_when_its_process_is_killed(tmp_path: Path) -> None:
