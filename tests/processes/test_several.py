@@ -206,7 +206,7 @@ async def test_people_who_read_a_session_as_a_room_read_on_when_its_process_is_k
         await eventually(lambda: reader.texts == {ready["session"]: texts}, 30)
         os.kill(pids(server)[1], signal.SIGKILL)
         assert (await room_of(third, ready["session"]))["state"] == "live"  # once a process has it again
-        await eventually(lambda: server.output.count("[1]: ready") == 2, 60)
+        # Its next process, which loads, lets another one go on with it.
         again = await resume(third, ready, caption["seq"])
         assert (await read_event(again))["type"] == "ready"
         texts.append((await said(again, ONE_SENTENCE))["text"])
