@@ -19,7 +19,7 @@ from tests.support.processes import assert_clean_end, serving
 from tests.support.restarts import SETTINGS, TALK, assert_same_utterances, captioned, finals_of, paced
 from tests.support.rooms import TALK as ONE_SENTENCE
 from tests.support.rooms import RoomReader, enter, room_of, said, spoken
-from tests.support.serving import read_event
+from tests.support.serving import read_event, read_to_the_close
 from tests.support.siblings import client_of, get, pids, process_of_stream, stats, texts_read
 from tests.support.stored import session_state, stored_texts
 from tests.support.streaming import speaking
@@ -179,6 +179,10 @@ async def test_a_program_that_polls_gets_each_word_of_a_room_once_whichever_proc
             words: list[str] = line["content"].split()
             return words
 
+        async def n_cues(at: aiohttp.ClientSession) -> int:
+            async with at.get("v1/rooms/pycon/transcript.srt") as answer:
+                return (await answer.text()).count("-->")
+
         publisher = await enter(first)
         ready = await read_event(publisher)
         for _ in range(2):
@@ -186,10 +190,14 @@ async def test_a_program_that_polls_gets_each_word_of_a_room_once_whichever_proc
             assert await words_behind_the_last(others[0]) == caption["text"].split()
         os.kill(pids(server)[1], signal.SIGKILL)
         assert await words_behind_the_last(others[1]) == []  # it keeps what the store has so far
+        assert await n_cues(others[1]) == 2
         publisher = await resume(others[2], ready, caption["seq"])
         assert (await read_event(publisher))["type"] == "ready"
         caption = await said(publisher, ONE_SENTENCE)
         assert await words_behind_the_last(others[1]) == caption["text"].split()
+        await publisher.send_json({"type": "stop"})
+        await read_to_the_close(publisher)
+        assert await n_cues(others[1]) == 3
 
 
 async def test_people_who_read_a_session_as_a_room_read_on_when_its_process_is_killed(tmp_path: Path) -> None:
