@@ -13,7 +13,7 @@ from livecaption.live.mirror import MirroredSession, session_that_is_over
 from livecaption.live.publication import Publications
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.session import LiveSession
-from livecaption.store.rows import SessionState
+from livecaption.store.rows import SessionRecord, SessionState
 from livecaption.store.store import Store
 
 ReadableSession = LiveSession | MirroredSession
@@ -28,7 +28,8 @@ class Anywhere:
         resume_window_s: how long a session waits for its publisher.
 
     Attributes:
-        changed: called with the id of a session of which another server has changed what is stored.
+        changed: called with the id of a session of which another server or process has changed what is stored.
+        report_change: called with the id of a session that was changed here, where processes share a file.
     """
 
     def __init__(self, sessions: SessionRegistry, store: Store | None, resume_window_s: float) -> None:
@@ -39,10 +40,11 @@ class Anywhere:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changes: set[asyncio.Task[None]] = set()
         self.changed: Callable[[str], Awaitable[None]] = _ignore
+        self.report_change: Callable[[str], None] = lambda _: None
         self._broadcast = None if store is None else store.broadcast
         if self._broadcast is not None:
             self._publications = Publications(sessions, self._broadcast)
-            self._broadcast.listen(self._publications.answer, self._receive_change)
+            self._broadcast.listen(self._publications.answer, self.receive_change)
 
     def known(self, session_id: str) -> ReadableSession | None:
         """Return the session of this id, if it is here, or is followed already."""
@@ -84,10 +86,10 @@ class Anywhere:
             StoreFailed: the store cannot be read.
         """
         record = None if self._store is None else await self._store.session(session_id)
-        if self._store is None or record is None or record.state is SessionState.OPEN:
+        if self._store is None or record is None:
             raise UnknownSession("there is no such session, or it is forgotten")
-        if record.state is SessionState.INTERRUPTED and await self._store.resumption(session_id) is not None:
-            raise UnknownSession("this session is interrupted, and no server has it now")
+        if await may_go_on(self._store, record):
+            raise UnknownSession("this session is not over, and no server has it now")
         return await asyncio.to_thread(session_that_is_over, record, await self._store.finals(session_id))
 
     def go_on_here(self, session: LiveSession) -> None:
@@ -99,9 +101,19 @@ class Anywhere:
             self._publications.answer(session.id)
 
     def note_change(self, session_id: str) -> None:
-        """Let the other servers read again what is stored of a session, because this one has changed it."""
-        if self._broadcast is not None:
+        """Let the others read again what is stored of a session, because it was changed here."""
+        if self._broadcast is None:
+            self.report_change(session_id)
+        else:
             self._broadcast.note_change(session_id)
+
+    def receive_change(self, session_id: str | None) -> None:
+        """Read again what is stored of a session. None: of all that are here, of which some may have been changed."""
+        if session_id is not None and (following := self._followed.get(session_id)) is not None:
+            following.receive(None)
+        change = asyncio.create_task(self._apply_changes(session_id))
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
 
     async def close(self) -> None:
         """Follow and publish nothing more."""
@@ -115,15 +127,7 @@ class Anywhere:
     def _forget(self, session_id: str) -> None:
         self._followed.pop(session_id, None)
 
-    def _receive_change(self, session_id: str | None) -> None:
-        if session_id is not None and (following := self._followed.get(session_id)) is not None:
-            following.receive(None)
-        change = asyncio.create_task(self._apply_changes(session_id))
-        self._changes.add(change)
-        change.add_done_callback(self._changes.discard)
-
     async def _apply_changes(self, session_id: str | None) -> None:
-        """Apply a change. None: apply those of all sessions here, of which some may have been changed."""
         sessions = self._sessions.ids if session_id is None else [session_id]
         if session_id is None:
             await self._all_written()
@@ -143,6 +147,17 @@ class Anywhere:
                 return
             except StoreFailed:
                 await asyncio.sleep(AGAIN_S)
+
+
+async def may_go_on(store: Store, record: SessionRecord) -> bool:
+    """Return whether a session that is not here runs elsewhere, or can go on.
+
+    Raises:
+        StoreFailed: the store cannot be read.
+    """
+    if record.state is SessionState.INTERRUPTED:
+        return await store.resumption(record.id) is not None
+    return record.state is SessionState.OPEN
 
 
 async def _ignore(_: str) -> None:

@@ -128,8 +128,9 @@ class Room:
         session = None if newest is None else self._find(newest.id)
         if newest is not None and session is not None and session.hub.ended:
             newest.note(session)
+        has_left = self._moved and newest is not None and newest.id == self.about.name
         state = room_state(
-            runs=newest is not None and newest.number in running,
+            runs=has_left or (newest is not None and newest.number in running),
             ended=self.about.ended_at_ms is not None,
             newest_end_ms=None if newest is None else newest.started_at_ms + newest.duration_ms,
             now_ms=round(time.time() * 1000),
@@ -287,7 +288,7 @@ class Room:
         return session
 
     def move_on(self) -> None:
-        """End the feeds of all readers after the parts that run here, because the next one is in another process."""
+        """End the feeds of all readers after the parts that run here, because the room goes on in another process."""
         self._moved = True
         self.news.notify()
 
@@ -319,12 +320,12 @@ class Room:
                 if messages:
                     yield messages
                     continue
+            if log is not None and log.closed and not log.ended:
+                return  # the reader comes back, and finds the part where it goes on
             if self.announcement() is not announced:
                 announced = self.announcement()
                 yield [RoomMessage(0, announced, "")]
                 continue
-            if log is not None and log.closed and not log.ended:
-                return  # the reader comes back, and finds the part where it goes on
             part_is_over = log is None or log.ended
             following = self._part_after(part) if part_is_over else None
             if following is not None:

@@ -251,12 +251,12 @@ class Rooms:
         return self.speaker_in(name) is not None or (self._store is None and key_of(name) in self._rooms)
 
     def let_go(self, name: str) -> None:
-        """Forget a room that another process has changed, or has now. Its readers come back, and are handed over."""
-        room = self._rooms.get(key_of(name))
-        if room is None:
+        """Forget a room that another process has changed, or a room or session that it has. Its readers come back."""
+        key = name if name in self._rooms else key_of(name)
+        if (room := self._rooms.get(key)) is None:
             return
         if room.speaker is None:
-            del self._rooms[key_of(name)]
+            del self._rooms[key]
             room.move_on()
         elif self._store is not None:
             room.move_on()  # after the last words here, if somebody has taken over elsewhere

@@ -119,7 +119,7 @@ class Takeover:
                 options = self._restore(session.resumption.start, self._endpointing)
                 reopened = await self._rooms.reopen(session, options)
                 if session_id in self._left:
-                    self._sessions.leave(session_id, Ending("restarting"), is_lost=True)
+                    self._leave(session_id, Ending("restarting"), is_lost=True)
                     return False
                 self._anywhere.go_on_here(reopened)
                 return True
@@ -130,14 +130,22 @@ class Takeover:
 
     def _give_up(self, session_id: SessionId) -> None:
         """Give up a session that another server wants, because its publisher is there."""
-        if not self._sessions.leave(session_id, Ending("replaced"), is_lost=False):
-            self._left.add(session_id)
-            self._store.release(session_id)
+        if self._leave(session_id, Ending("replaced"), is_lost=False):
+            return
+        self._left.add(session_id)
+        self._store.release(session_id)
 
     def _lose(self, session_id: SessionId, with_publisher: bool) -> None:
         """Drop a session that has moved on. If its publisher is at no other server, it is to come back."""
         ending = Ending("replaced" if with_publisher else "restarting")
-        if self._sessions.leave(session_id, ending, is_lost=True):
+        if self._leave(session_id, ending, is_lost=True):
             logger.warning("session=%s was taken over by another server", logged_id(session_id))
         else:
             self._left.add(session_id)
+
+    def _leave(self, session_id: SessionId, ending: Ending, *, is_lost: bool) -> bool:
+        """Let another server go on with a session, and with its readers. Return False if it is not here."""
+        has_left = self._sessions.leave(session_id, ending, is_lost=is_lost)
+        if has_left:
+            self._rooms.let_go(session_id)
+        return has_left

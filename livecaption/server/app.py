@@ -40,7 +40,7 @@ from livecaption.server import (
 from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
-from livecaption.server.elsewhere import siblings_of, to_the_owner
+from livecaption.server.elsewhere import POLL, siblings_of, to_the_owner
 from livecaption.server.exports import EXPORTS, Exports
 from livecaption.server.followed import FOLLOWED, Followed
 from livecaption.server.growing import GROWING, GrowingTranscripts
@@ -128,7 +128,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         store=store,
         takeover=takeover,
         cut_off=cut_off,
-        siblings=siblings_of(config.server.process, app, app[METRICS], known_rooms, keys, attached),
+        siblings=siblings_of(config.server.process, app, app[METRICS], anywhere, known_rooms, keys, attached),
     )
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
@@ -176,7 +176,7 @@ def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractR
         web.get("/v1/rooms/{room}/watch", readers.room_watch, allow_head=False),
         web.get("/v1/rooms/{room}/qr.svg", readers.room_qr_code),
         web.get("/v1/rooms/{room}/transcript.{format}", rooms.transcript),
-        web.get("/captions", delivered.line),
+        web.get(POLL, delivered.line),
         web.get("/v1/rooms/{room}/captions", delivered.line),
         web.get("/v1/rooms/{room}/captions.m3u8", delivered.playlist),
         web.get("/v1/rooms/{room}/captions/{segment}.vtt", delivered.segment),

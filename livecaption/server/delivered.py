@@ -11,11 +11,13 @@ from aiohttp import hdrs, web
 from livecaption.captions.hls import MAX_TIMESTAMP, Segmentation
 from livecaption.captions.polling import DEFAULT_LENGTH, MAX_LENGTH, Line, newest_position, next_line
 from livecaption.errors import InvalidQuery, UnknownSession
+from livecaption.live.anywhere import may_go_on
 from livecaption.live.room import Room
+from livecaption.live.room_parts import Part
 from livecaption.live.room_state import RoomState
+from livecaption.server.elsewhere import asked_room
 from livecaption.server.followed import (
     FOLLOWED,
-    STORED,
     Kept,
     KeptTexts,
     KeptTimeline,
@@ -26,9 +28,10 @@ from livecaption.server.followed import (
     T,
 )
 from livecaption.server.http import error_response, log_refusal
-from livecaption.server.rooms import readable, stored_part
+from livecaption.server.rooms import readable
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import asked_line_length, asked_track, number
+from livecaption.store.store import Store
 
 DEFAULT_DURATION_S = 6
 MAX_DURATION_S = 60
@@ -46,9 +49,8 @@ after it has begun. Longer: segments are listed later. Shorter: captions of dela
 
 async def line(request: web.Request) -> web.Response:
     """`GET /captions?event=` and `GET /v1/rooms/{room}/captions`: the line behind the position `?last=`."""
-    name = request.match_info.get("room") or request.query.get("event", "")
     try:
-        room = await readable(request, name)
+        room = await readable(request, asked_room(request))
     except UnknownSession as error:
         log_refusal(request, error)
         # Programs read these fields in any case, and take a negative position as: not now.
@@ -180,7 +182,10 @@ def _is_connected(request: web.Request) -> bool:
 
 
 def _known_until_ms(request: web.Request, room: Room, kept: KeptTimeline) -> int | None:
-    """Return the time of the timeline before which all finals are known; None: the event is over."""
+    """Return the time of the timeline before which all finals of utterances that are over are known.
+
+    None: the event is over, once its parts are.
+    """
     if room.state is RoomState.ENDED:
         return None
     limits_ms = [_now_ms() - SILENCE_CERTAIN_MS - kept.began_at_ms]
@@ -191,8 +196,6 @@ def _known_until_ms(request: web.Request, room: Room, kept: KeptTimeline) -> int
         if (away_since_ms := session.hub.away_since_ms) is not None:
             # Its audio may come later. What was listed before stays, also that of a server before this one.
             limits_ms.append(away_since_ms - SILENCE_CERTAIN_MS - kept.began_at_ms)
-        if session.hub.open_since_ms is not None:
-            limits_ms.append(part.started_at_ms - kept.began_at_ms + session.hub.open_since_ms)
     return min(limits_ms)
 
 
@@ -211,9 +214,22 @@ async def _changed(request: web.Request, room: Room, kept: Kept) -> list[PartFin
             if kept.states.get(part.id) != state:
                 found.append(PartFinals(part.id, part.started_at_ms, hub.finals, state, dict(hub.names)))
         elif services.store is not None:
-            stored = await stored_part(services.store, part)
-            found.append(PartFinals(part.id, part.started_at_ms, stored.finals, STORED, stored.names))
+            stored = await _changed_in_store(services.store, part, kept.states.get(part.id))
+            if stored is not None:
+                found.append(stored)
     return found
+
+
+async def _changed_in_store(store: Store, part: Part, taken: PartState | None) -> PartFinals | None:
+    """Return what the store has of a part that is not here; None: nothing new. It may go on behind its last final."""
+    record = await store.session(part.id)
+    if record is None:
+        return PartFinals(part.id, part.started_at_ms, (), PartState(0, None, is_over=True), {})
+    is_over = not await may_go_on(store, record)
+    state = PartState(record.n_finals, None if is_over else record.duration_ms, is_over)
+    if state == taken:
+        return None
+    return PartFinals(part.id, part.started_at_ms, await store.finals(part.id), state, record.names)
 
 
 def _segmentation(request: web.Request, began_at_ms: int) -> Segmentation:

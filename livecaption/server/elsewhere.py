@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler
 from livecaption.delivery.sinks import Sinks
 from livecaption.errors import LivecaptionError, StoreFailed, Unavailable
 from livecaption.live.accounts import Use
+from livecaption.live.anywhere import Anywhere
 from livecaption.live.rooms import Rooms
 from livecaption.live.slots import RETRY_AFTER_S
 from livecaption.server import shared_sinks
@@ -31,11 +32,15 @@ from livecaption.workers.pool import PoolState
 
 CHANGED = "changed"
 """The message that a room is to be read again."""
+CHANGED_SESSION = "changed-session"
+"""The message that a stored session was deleted or renamed."""
 LOOK_INTERVAL_S = 0.1
 LOOK_S = 10.0
 """Time in s in which the process that has a session is looked for. By then the next process has started, or the
 publisher is back. Longer: readers of a process that hangs wait for longer. Shorter: on a busy machine some are refused
 for no reason."""
+POLL = "/captions"
+"""The only address whose query names a room, because that of StreamText does."""
 USES = "uses"
 """The question for the streams of each key, and their audio."""
 WRONG = "wrong"
@@ -45,7 +50,13 @@ OTHERS_MAY_HAVE_ROOM = ("overloaded", "loading", "failed")
 
 
 def siblings_of(
-    place: Place | None, app: web.Application, figures: Metrics, rooms: Rooms, keys: Keys, sinks: Sinks
+    place: Place | None,
+    app: web.Application,
+    figures: Metrics,
+    anywhere: Anywhere,
+    rooms: Rooms,
+    keys: Keys,
+    sinks: Sinks,
 ) -> Siblings | None:
     """Return the other processes, with what this one answers them; None: this is the only one."""
     if place is None:
@@ -66,11 +77,13 @@ def siblings_of(
             "ready": lambda _: takes_streams(app[SERVICES]),
             "has": partial(_has, app),
             CHANGED: rooms.let_go,
+            CHANGED_SESSION: anywhere.receive_change,
             USES: lambda _: {sha256: astuple(use) for sha256, use in keys.accounts.uses(datetime.now(UTC)).items()},
             WRONG: lambda about: keys.note_wrong(*json.loads(about)),
             **shared_sinks.answers(sinks),
         },
     )
+    anywhere.report_change = partial(siblings.tell, CHANGED_SESSION)
     rooms.changed = partial(siblings.tell, CHANGED)
     rooms.is_elsewhere = is_elsewhere
     keys.uses_elsewhere = uses_elsewhere
@@ -104,16 +117,21 @@ async def to_the_owner(request: web.Request, handler: Handler) -> web.StreamResp
 
     Where a process has died, they wait until another one has its session, or the next one has started.
     """
-    session_id, room = request.match_info.get("session", ""), request.match_info.get("room", "")
+    name = request.match_info.get("session") or asked_room(request)  # the id of a session names its own room too
     clock = asyncio.get_running_loop().time
     until_s = clock() + LOOK_S
     while clock() < until_s:
-        if await given_to_owner(request, session_id or room):
+        if await given_to_owner(request, name):
             return gone()
-        if not session_id or _has(request.app, session_id) or not await _is_left(request.app, session_id):
+        if not name or _has(request.app, name) or not await _is_left(request.app, name):
             return await handler(request)
         await asyncio.sleep(LOOK_INTERVAL_S)
     raise Unavailable("the process of this session does not answer now", retry_after_s=RETRY_AFTER_S)
+
+
+def asked_room(request: web.Request) -> str:
+    """Return the name of the room that a request is about; empty: of none."""
+    return request.match_info.get("room") or (request.query.get("event", "") if request.path == POLL else "")
 
 
 def gone() -> web.Response:

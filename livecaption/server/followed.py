@@ -38,17 +38,13 @@ class PartState:
 
     Attributes:
         n_captions: the number of finals and translations so far.
-        open_since_ms: the earliest start of an utterance without a final; None: there is none.
+        open_since_ms: the earliest start of an utterance without a final, as far as it is known; None: there is none.
         is_over: whether nothing follows.
     """
 
     n_captions: int
     open_since_ms: int | None
     is_over: bool
-
-
-STORED = PartState(0, None, is_over=True)
-"""The state of a part that only the store has. It is read once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +119,8 @@ class KeptTimeline(Kept):
 
         Args:
             parts: the parts that have changed.
-            until_ms: the time of the timeline before which all finals are known; None: the event is over.
+            until_ms: the time of the timeline before which all finals of utterances that are over are known; None: the
+                event is over, once its parts are.
             paced: see `Paced`.
         """
         for part in parts:
@@ -131,12 +128,17 @@ class KeptTimeline(Kept):
             settled = Part(part.started_at_ms, self._settled(part, paced))
             for final in in_sequence([Part(self.began_at_ms, ()), settled]):
                 self.timeline.push(final, part.names)
-        if until_ms is None:
+        if until_ms is None and all(state.is_over for state in self.states.values()):
             self.timeline.finish()
             self.is_over = True
-        else:
-            awaited = [self._shifts_ms[part] + start_ms for part, start_ms in self._awaited_ms.items()]
-            self.timeline.advance(min([until_ms, *awaited]))
+            return
+        limits_ms = [] if until_ms is None else [until_ms]
+        limits_ms += [self._shifts_ms[part] + start_ms for part, start_ms in self._awaited_ms.items()]
+        for part_id, state in self.states.items():
+            if not state.is_over and state.open_since_ms is not None:
+                limits_ms.append(self._shifts_ms[part_id] + state.open_since_ms)
+        if limits_ms:
+            self.timeline.advance(min(limits_ms))
 
 
 class KeptTexts(Kept):

@@ -12,6 +12,7 @@ from livecaption.captions.transcript import in_sequence, in_spoken_order, lay_ou
 from livecaption.errors import InvalidMessage
 from livecaption.events import Final
 from livecaption.ipc import logs
+from livecaption.live.anywhere import may_go_on
 from livecaption.live.dialects.commands import RoomClaim
 from livecaption.live.dialects.native import title_of
 from livecaption.live.room import Room
@@ -23,8 +24,9 @@ from livecaption.recognition import logged_id
 from livecaption.server import auth
 from livecaption.server.exports import EXPORTS, Export
 from livecaption.server.http import body_of
-from livecaption.server.services import SERVICES
+from livecaption.server.services import SERVICES, Services
 from livecaption.server.transcripts import CONTENT_TYPES, asked_format, send_transcript
+from livecaption.store.rows import SessionState
 from livecaption.store.store import Store
 
 
@@ -74,15 +76,9 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     """
     name, line_length, track = asked_format(request)
     room = await readable(request, request.match_info["room"])
-    parts, known = room.listed, request.app[SERVICES].anywhere.known
-    n_captions = sum(session.hub.n_captions for part in parts if (session := known(part.id)))
-    export = Export(
-        tuple(part.id for part in parts),
-        name,
-        line_length,
-        n_captions if room.state is RoomState.LIVE else None,
-        track,
-    )
+    parts = room.listed
+    n_captions = await _n_captions(request.app[SERVICES], parts)
+    export = Export(tuple(part.id for part in parts), name, line_length, n_captions, track)
     names: dict[int, str] = {}
     text = await request.app[EXPORTS].text(
         export,
@@ -121,6 +117,21 @@ async def readable(request: web.Request, name: str) -> Room:
     auth.check_reader(request, room.check_reader)
     logs.note(room=logged_id(room.about.name))
     return room
+
+
+async def _n_captions(services: Services, parts: Iterable[Part]) -> int | None:
+    """Return the number of captions that these parts have while one of them goes on, here or elsewhere; else None."""
+    n_captions, goes_on = 0, False
+    for part in parts:
+        if (session := services.anywhere.known(part.id)) is not None:
+            n_captions += session.hub.n_captions
+            goes_on |= not session.hub.ended
+        elif services.store is not None and part.state is not SessionState.ENDED:
+            record = await services.store.session(part.id)
+            if record is not None and await may_go_on(services.store, record):
+                n_captions += record.n_finals
+                goes_on = True
+    return n_captions if goes_on else None
 
 
 async def _finals(request: web.Request, parts: list[Part], names: dict[int, str]) -> Iterable[Final]:

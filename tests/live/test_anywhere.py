@@ -422,7 +422,7 @@ async def test_a_session_that_begins_while_the_database_is_away_is_not_taken_for
     cluster.stop()
     try:
         socket, ready, caption = await begin(one)
-        anywhere._receive_change(None)
+        anywhere.receive_change(None)
     finally:
         cluster.start()
     await eventually(lambda: not anywhere._changes, within_s=20)

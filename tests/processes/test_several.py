@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -11,11 +12,15 @@ import pytest
 from livecaption.client import StreamEvent, transcribe
 from livecaption.events import End, Partial, Ready
 from livecaption.store.rows import SessionState
+from tests.live.test_connection import resume
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.processes import assert_clean_end, serving
 from tests.support.restarts import SETTINGS, TALK, assert_same_utterances, captioned, finals_of, paced
-from tests.support.siblings import get, pids, process_of_stream, stats, texts_read
+from tests.support.rooms import TALK as ONE_SENTENCE
+from tests.support.rooms import RoomReader, enter, room_of, said, spoken
+from tests.support.serving import read_event, read_to_the_close
+from tests.support.siblings import client_of, get, pids, process_of_stream, stats, texts_read
 from tests.support.stored import session_state, stored_texts
 from tests.support.streaming import speaking
 
@@ -156,6 +161,102 @@ async def test_readers_and_requests_reach_the_process_of_a_session_from_whicheve
         assert read == [[final.text for final in finals_of(events)]] * 9
         answered = {line.split("[")[1][0] for line in server.lines if "/events 200" in line}
         assert len(answered) == 1  # the process that has the session
+
+
+async def test_a_program_that_polls_gets_each_word_of_a_room_once_whichever_process_it_comes_to_or_is_killed(
+    tmp_path: Path,
+) -> None:
+    async with serving("--processes=2", f"--store={tmp_path / 'transcripts.db'}") as server, AsyncExitStack() as stack:
+        await server.ready()
+        first, *others = [await stack.enter_async_context(client_of(number, server)) for number in (1, 2, 2, 2)]
+        last = 0
+
+        async def words_behind_the_last(at: aiohttp.ClientSession) -> list[str]:
+            nonlocal last
+            async with at.get("captions", params={"event": "pycon", "last": last, "length": 200}) as answer:
+                line = await answer.json()
+            last = line["lastPosition"]
+            words: list[str] = line["content"].split()
+            return words
+
+        async def n_cues(at: aiohttp.ClientSession) -> int:
+            async with at.get("v1/rooms/pycon/transcript.srt") as answer:
+                return (await answer.text()).count("-->")
+
+        publisher = await enter(first)
+        ready = await read_event(publisher)
+        for _ in range(2):
+            caption = await said(publisher, ONE_SENTENCE)
+            assert await words_behind_the_last(others[0]) == caption["text"].split()
+        os.kill(pids(server)[1], signal.SIGKILL)
+        assert await words_behind_the_last(others[1]) == []  # it keeps what the store has so far
+        assert await n_cues(others[1]) == 2
+        publisher = await resume(others[2], ready, caption["seq"])
+        assert (await read_event(publisher))["type"] == "ready"
+        caption = await said(publisher, ONE_SENTENCE)
+        assert await words_behind_the_last(others[1]) == caption["text"].split()
+        await publisher.send_json({"type": "stop"})
+        await read_to_the_close(publisher)
+        assert await n_cues(others[1]) == 3
+
+
+async def test_people_who_read_a_session_as_a_room_read_on_when_its_process_is_killed(tmp_path: Path) -> None:
+    async with serving("--processes=2", f"--store={tmp_path / 'transcripts.db'}") as server, AsyncExitStack() as stack:
+        await server.ready()
+        first, second, third = [await stack.enter_async_context(client_of(number, server)) for number in (1, 2, 2)]
+        publisher = await first.ws_connect("v1/stream")
+        await publisher.send_json({"type": "start"})
+        ready = await read_event(publisher)
+        reader = RoomReader(second, ready["session"])
+        reading = asyncio.ensure_future(reader.run())
+        caption = await said(publisher, ONE_SENTENCE)
+        texts = [caption["text"]]
+        await eventually(lambda: reader.texts == {ready["session"]: texts}, 30)
+        os.kill(pids(server)[1], signal.SIGKILL)
+        assert (await room_of(third, ready["session"]))["state"] == "live"  # once a process has it again
+        # Its next process, which loads, lets another one go on with it.
+        again = await resume(third, ready, caption["seq"])
+        assert (await read_event(again))["type"] == "ready"
+        texts.append((await said(again, ONE_SENTENCE))["text"])
+        await again.send_json({"type": "stop"})
+        async with asyncio.timeout(30):
+            await reading
+        assert reader.texts == {ready["session"]: texts}
+
+
+async def test_a_part_that_is_renamed_or_deleted_at_one_process_is_so_for_the_readers_of_its_room_at_all(
+    tmp_path: Path,
+) -> None:
+    async with serving("--processes=2", f"--store={tmp_path / 'transcripts.db'}") as server, AsyncExitStack() as stack:
+        await server.ready()
+        first, second = [await stack.enter_async_context(client_of(number, server)) for number in (1, 2)]
+        for title in ("one", "two"):
+            await spoken(first, title=title)
+        readers = []
+        for number in (1, 2):
+            reader = RoomReader(await stack.enter_async_context(client_of(number, server)))
+            readers.append(await reader.connect())
+            await reader.until("snapshot", title="two")
+        session = (await room_of(first))["parts"][0]["session"]
+
+        async def titles_become(*titles: str) -> None:
+            async with asyncio.timeout(30):
+                for reader in readers:
+                    while [part["title"] for part in (await reader.until("room"))["parts"]] != [*titles]:
+                        pass
+            for client in (first, second):
+                assert [part["title"] for part in (await room_of(client))["parts"]] == [*titles]
+
+        async with first.patch(f"v1/sessions/{session}", json={"title": "three"}) as answer:
+            assert answer.status == 200
+        await titles_become("three", "two")
+        async with first.delete(f"v1/sessions/{session}") as answer:
+            assert answer.status == 204
+        await titles_become("two")
+        late = RoomReader(second)
+        await late.connect()
+        await late.until("snapshot", title="two")
+        assert session not in late.lines
 
 
 async def test_of_publishers_that_come_at_once_none_is_refused_while_one_process_has_room() -> None:

@@ -59,6 +59,17 @@ def test_a_timeline_waits_for_what_is_held_back() -> None:
     assert [(cue.start_ms, cue.lines) for cue in kept.timeline.cues] == [(5_000, ("bbb",)), (8_000, ("aaa",))]
 
 
+def test_a_timeline_is_not_over_before_each_of_its_parts_is() -> None:
+    """The process that has the last part may store its last words after the room has ended."""
+    kept = KeptTimeline(BEGAN_AT_MS, None, 37)
+    kept.take([part([AAA], open_since_ms=10_000)], None, iter)
+    assert not kept.is_over
+    assert kept.timeline.until_ms <= 10_000
+    kept.take([part([AAA, BBB], is_over=True)], None, iter)
+    assert kept.is_over
+    assert sorted(cue.lines for cue in kept.timeline.cues) == [("aaa",), ("bbb",)]
+
+
 def test_work_that_stops_halfway_goes_on_where_it_stopped() -> None:
     kept = KeptTimeline(BEGAN_AT_MS, None, 37)
 
