@@ -96,7 +96,9 @@ async def test_the_room_of_a_killed_server_is_free_for_a_publisher_who_takes_ove
     ready = await read_event(first)
     caption = await said(first, TALK)
     await site.kill_first()
-    assert await code_of(await enter(site.doors[1])) == "room_taken"  # its publisher may come back
+    while (code := await code_of(await enter(site.doors[1]))) == "overloaded":  # noqa: ASYNC110 - asked each time
+        await asyncio.sleep(0.1)  # the session has its slot in the other process, and is not yet in the room there
+    assert code == "room_taken"  # its publisher may come back
     second = await enter(site.doors[1], take_over=True)
     assert (await read_event(second))["type"] == "ready"
     again = await resume(site.doors[1], ready, caption["seq"])
