@@ -4,9 +4,10 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -89,22 +90,11 @@ async def hasty_server() -> AsyncIterator[Server]:
         yield server
 
 
-async def cut_off(relay: Relay, page: Page, link: str) -> None:
-    """Break the network until the page has given its session up, and the server too."""
-    relay.up = False
-    relay.break_all()
-    await expect(page.locator("#stage-mark")).to_have_text("Reconnecting")
-    await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
+async def room_becomes(state: str, page: Page, link: str) -> None:
+    """Wait for this state of the page's event at the server."""
     async with asyncio.timeout(TIMEOUT_MS / 1000):
-        while (await room_at(page, link))["state"] != "break":  # noqa: ASYNC110 - a request each time
+        while (await room_at(page, link))["state"] != state:  # noqa: ASYNC110 - a request each time
             await asyncio.sleep(0.05)
-
-
-async def link_behind(relay: Relay, page: Page, server: Server) -> str:
-    """Return the link of the page's event, past the relay."""
-    link = await shared_link(page)
-    await press(page, "Done")
-    return link.replace(relay.url, server.url)
 
 
 WAITS = "The server does not take the sound now. Captions go on by themselves once it does."
@@ -113,14 +103,42 @@ WAITS = "The server does not take the sound now. Captions go on by themselves on
 READY_OF_A_NEW_SESSION = b'"received_ms":0,"resume_window_ms"'
 
 
+class Away(NamedTuple):
+    """A page whose network is broken, and whose session has ended meanwhile.
+
+    `link` is that of its event, past the relay. `began_s` is the monotonic time since which there is sound.
+    """
+
+    page: Page
+    relay: Relay
+    link: str
+    began_s: float
+
+    async def room(self, *, take_over: bool = False) -> RoomEntry:
+        """Return the entry of the page's event for somebody else who speaks in it."""
+        room = await self.page.evaluate("JSON.parse(localStorage.getItem('livecaption.rooms')).at(-1)")
+        return RoomEntry(room["name"], room["secret"], take_over)
+
+
+@asynccontextmanager
+async def away(server: Server, context: BrowserContext) -> AsyncIterator[Away]:
+    """Break the network of a page that speaks until its session has ended."""
+    async with relay_to(server.url) as relay:
+        page = await opened(context, relay.url)
+        link = (await shared_link(page)).replace(relay.url, server.url)
+        await press(page, "Done")
+        began_s = await presenting(page)
+        relay.cut()
+        await expect(page.locator("#stage-mark")).to_have_text("Reconnecting")
+        await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
+        await room_becomes("break", page, link)
+        yield Away(page, relay, link, began_s)
+
+
 async def test_a_page_goes_on_with_the_next_part_and_all_sound_if_its_session_has_ended_meanwhile(
     hasty_server: Server, context: BrowserContext
 ) -> None:
-    async with relay_to(hasty_server.url) as relay:
-        page = await opened(context, relay.url)
-        link = await link_behind(relay, page, hasty_server)
-        began_s = await presenting(page)
-        await cut_off(relay, page, link)
+    async with away(hasty_server, context) as (page, relay, _, began_s):
         relay.up = True
         await expect(page.locator("#notice")).to_contain_text("Captions continue as a new part", timeout=TIMEOUT_MS)
         await expect_state(page, "Live")
@@ -134,14 +152,10 @@ async def test_a_page_goes_on_with_the_next_part_and_all_sound_if_its_session_ha
 async def test_a_page_that_was_away_while_somebody_else_began_shows_it_without_a_dialog(
     hasty_server: Server, context: BrowserContext
 ) -> None:
-    async with relay_to(hasty_server.url) as relay:
-        page = await opened(context, relay.url)
-        link = await link_behind(relay, page, hasty_server)
-        await presenting(page)
-        await cut_off(relay, page, link)
-        room = await page.evaluate("JSON.parse(localStorage.getItem('livecaption.rooms')).at(-1)")
-        async with connect(hasty_server.url, StreamSettings(room=RoomEntry(room["name"], room["secret"]))):
-            relay.up = True
+    async with away(hasty_server, context) as site:
+        page = site.page
+        async with connect(hasty_server.url, StreamSettings(room=await site.room())):
+            site.relay.up = True
             await expect(page.locator("#stage-mark")).to_have_text("Taken over", timeout=TIMEOUT_MS)
             assert await page.locator("dialog[open]").count() == 0
             await expect(page.locator("#notice")).to_contain_text("of sound is lost")
@@ -152,11 +166,7 @@ async def test_a_page_is_not_refused_for_long_by_a_part_of_its_own_whose_beginni
 ) -> None:
     """The page cannot go on with that part. It tries again until the server does not wait for it any more."""
     await impatient(context, "session.js", DEFAULT_RETRY_S=0.1)
-    async with relay_to(hasty_server.url) as relay:
-        page = await opened(context, relay.url)
-        link = await link_behind(relay, page, hasty_server)
-        began_s = await presenting(page)
-        await cut_off(relay, page, link)
+    async with away(hasty_server, context) as (page, relay, _, began_s):
         relay.lost = READY_OF_A_NEW_SESSION
         relay.up = True
         await expect_state(page, "Live")
@@ -172,31 +182,19 @@ async def test_a_page_shows_in_the_end_that_somebody_has_taken_over_a_part_whose
     hasty_server: Server, context: BrowserContext
 ) -> None:
     await impatient(context, "session.js", DEFAULT_RETRY_S=0.1, MAX_UNNOTICED_MS=0)
-    async with relay_to(hasty_server.url) as relay:
-        page = await opened(context, relay.url)
-        link = await link_behind(relay, page, hasty_server)
-        await presenting(page)
-        await cut_off(relay, page, link)
-        room = await page.evaluate("JSON.parse(localStorage.getItem('livecaption.rooms')).at(-1)")
-        relay.lost = READY_OF_A_NEW_SESSION
-        relay.up = True
-        async with asyncio.timeout(TIMEOUT_MS / 1000):
-            while (await room_at(page, link))["state"] != "live":  # noqa: ASYNC110 - a request each time
-                await asyncio.sleep(0.05)
-        entry = RoomEntry(room["name"], room["secret"], take_over=True)
-        async with connect(hasty_server.url, StreamSettings(room=entry)):
-            await expect(page.locator("#stage-mark")).to_have_text("Taken over", timeout=TIMEOUT_MS)
+    async with away(hasty_server, context) as site:
+        site.relay.lost = READY_OF_A_NEW_SESSION
+        site.relay.up = True
+        await room_becomes("live", site.page, site.link)
+        async with connect(hasty_server.url, StreamSettings(room=await site.room(take_over=True))):
+            await expect(site.page.locator("#stage-mark")).to_have_text("Taken over", timeout=TIMEOUT_MS)
 
 
 async def test_an_event_is_ended_while_the_page_waits_once_the_server_is_back(
     hasty_server: Server, context: BrowserContext
 ) -> None:
     """The page shows before that the server does not answer."""
-    async with relay_to(hasty_server.url) as relay:
-        page = await opened(context, relay.url)
-        link = await link_behind(relay, page, hasty_server)
-        await presenting(page)
-        await cut_off(relay, page, link)
+    async with away(hasty_server, context) as (page, relay, link, _):
         await page.keyboard.press("p")
         await end_event(page)
         await expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
