@@ -149,8 +149,7 @@ async def test_speech_and_names_during_a_lost_connection_are_sent_when_it_is_bac
         await page.goto(f"{relay.url}healthz")
         speaking = asyncio.ensure_future(page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, 441, APART]))
         await page.wait_for_function("Number(document.title) > 20_000")
-        relay.up = False
-        relay.break_all()
+        relay.cut()
         await page.wait_for_function("Number(document.title) > 120_000")
         await page.evaluate("stream.nameSpeaker(1, 'Grace'); stream.nameSpeaker(1, 'Ada')")
         relay.up = True

@@ -157,8 +157,7 @@ async def test_translations_that_came_while_the_network_was_broken_are_shown(ser
         await page.goto(publisher.page_of(relay.url, "?track=de"))
         said = await publisher.say(900)
         await expect_words(page, said, "fr", original=True)
-        relay.up = False
-        relay.break_all()
+        relay.cut()
         await expect_state(page, "Reconnecting")
         assert (await publisher.translation()).text == f"de: {said}"
         relay.up = True

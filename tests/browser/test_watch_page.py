@@ -62,8 +62,7 @@ async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is
         said = [await publisher.say(900)]
         await expect_lines(page, said)
         for _ in range(3):
-            relay.up = False
-            relay.break_all()
+            relay.cut()
             await expect_state(page, "Reconnecting")
             said += [await publisher.say(600), await publisher.say(1200)]
             relay.up = True
@@ -361,8 +360,7 @@ async def test_the_publishers_page_resumes_over_a_broken_network_and_readers_mis
         await page.get_by_role("button", name="Done").click()
         for n in (1, 2):
             await expect(page.locator("#transcript p")).not_to_have_count(n - 1, timeout=20_000)
-            relay.up = False
-            relay.break_all()
+            relay.cut()
             await expect_state(page, "Reconnecting")
             relay.up = True
             await expect_state(page, "Live")

@@ -147,8 +147,7 @@ async def test_a_publisher_who_is_away_for_a_while_goes_on_where_they_were(url: 
         reading = asyncio.ensure_future(read())
         third = len(TALK) // 3
         await stream.send_audio(TALK[:third])
-        relay.up = False
-        relay.break_all()
+        relay.cut()
         await stream.send_audio(TALK[third : 2 * third])
         await asyncio.sleep(0.5)  # a few attempts to connect fail
         relay.up = True
@@ -160,8 +159,7 @@ async def test_a_publisher_who_is_away_for_a_while_goes_on_where_they_were(url: 
 
 async def test_a_flush_is_sent_again_with_the_audio_around_it(url: str) -> None:
     async with relay_to(url) as relay, connect(relay.url, SETTINGS) as stream:
-        relay.up = False
-        relay.break_all()
+        relay.cut()
         await stream.send_audio(TALK[: 32 * 900])
         await stream.flush("here")
         await stream.send_audio(TALK[32 * 900 :])
@@ -178,8 +176,7 @@ async def test_a_client_that_is_not_back_in_time_gets_an_error_that_the_stream_i
 ) -> None:
     monkeypatch.setattr("livecaption.client.opening.MAX_ABSENCE_S", 0.3)
     async with relay_to(url) as relay, connect(relay.url, SETTINGS) as stream:
-        relay.up = False
-        relay.break_all()
+        relay.cut()
         with pytest.raises(StreamClosed, match="the connection was lost"):
             async for _ in stream:
                 pass

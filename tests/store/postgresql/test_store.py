@@ -122,8 +122,7 @@ async def test_entries_that_wait_for_a_database_are_bounded_and_the_rest_counted
 ) -> None:
     async with opened_by_relay(address, max_hold_s=0.05, retry_s=0.05) as (store, relay):
         store._writer._max_waiting = 10
-        relay.up = False
-        relay.break_all()
+        relay.cut()
         for n in range(12):
             store.append(ONE, final(str(n), utterance=n), n, None, ignore)
         assert (store.figures.waiting, store.figures.lost) == (10, 2)
@@ -136,8 +135,7 @@ async def test_a_stop_while_the_database_is_away_reports_what_is_lost(
 ) -> None:
     reported: list[bool] = []
     async with opened_by_relay(address, max_hold_s=60) as (store, relay):
-        relay.up = False
-        relay.break_all()
+        relay.cut()
         store.begin(new_session(), ignore)
         store.append(ONE, final("One."), 0, None, lambda: reported.append(True))
     assert reported == [True]
