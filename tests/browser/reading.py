@@ -1,4 +1,4 @@
-"""A publisher that speaks on command, and what the readers' page shows of it."""
+"""A publisher that speaks on command, the link for readers, and what their page shows."""
 
 import asyncio
 import re
@@ -101,3 +101,13 @@ async def expect_lines(page: Page, texts: Sequence[str | re.Pattern[str]]) -> No
 
 async def expect_state(page: Page, words: str) -> None:
     await expect(page.locator("#state")).to_contain_text(words, timeout=STATE_TIMEOUT_MS)
+
+
+async def shared_link(page: Page) -> str:
+    """Open the share dialog and wait until its code is there; return the link. The dialog stays open."""
+    await page.get_by_role("button", name="Share", exact=True).click()
+    code = page.locator("#share-code")
+    await expect(code).to_have_attribute("src", re.compile("^data:image/svg"))
+    # A look at it, again and again: `decode()` fails while there is no source, and if that changes meanwhile.
+    await expect(code).not_to_have_js_property("naturalWidth", 0)
+    return await page.get_by_label("Link", exact=True).input_value()

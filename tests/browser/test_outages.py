@@ -14,6 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from livecaption.client import Reconnecting, RoomEntry, StreamSettings, connect
+from tests.browser.reading import shared_link
 from tests.browser.support import ROOT, Serve, Server, serving, show_if_failed
 from tests.browser.test_speaker_page import (
     TIMEOUT_MS,
@@ -23,7 +24,6 @@ from tests.browser.test_speaker_page import (
     press,
     room_at,
     said,
-    shared_link,
 )
 from tests.support.eventually import eventually
 from tests.support.relay import Relay, relay_to

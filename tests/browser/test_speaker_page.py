@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
+from tests.browser.reading import shared_link
 from tests.browser.support import ALL_SCHEMES, ROOT, Serve, Server, assert_accessible, show_if_failed
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -44,15 +45,6 @@ async def press(page: Page, button: str) -> None:
 async def end_event(page: Page) -> None:
     await press(page, "End event")
     await page.get_by_role("dialog", name="End the event?").get_by_role("button", name="End event").click()
-
-
-async def shared_link(page: Page) -> str:
-    """Open the share dialog and wait until its code is there; return the link. The dialog stays open."""
-    await press(page, "Share")
-    code = page.locator("#share-code")
-    await expect(code).to_have_attribute("src", re.compile("^data:image/svg"))
-    assert await code.evaluate("code => code.decode().then(() => code.naturalWidth)") > 100
-    return await page.get_by_label("Link", exact=True).input_value()
 
 
 async def room_at(page: Page, link: str) -> dict[str, Any]:
