@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import soundfile
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright, expect
 
 from tests.browser.reading import OpenPage
-from tests.browser.support import ROOT, Launch, Profile, Serve, Server, emptied, microphone, serving
+from tests.browser.support import ROOT, WAIT_MS, Launch, Profile, Serve, Server, emptied, microphone, serving
 from tests.support.speech import sound
+
+expect.set_options(timeout=WAIT_MS)
 
 CHROMIUM = shutil.which("chromium")
 SHELL = shutil.which("chromium-headless-shell") or CHROMIUM

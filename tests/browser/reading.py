@@ -14,7 +14,6 @@ from livecaption.events import Final, Ready, Translation
 from tests.browser.support import Server
 from tests.support.speech import pcm_s16le, sound
 
-STATE_TIMEOUT_MS = 15_000
 ROOM_SECRET = "the secret of a room"
 OpenPage = Callable[..., Awaitable[Page]]
 
@@ -96,11 +95,11 @@ async def speaking(server: Server, room: str | None = None, **settings: Any) -> 
 
 async def expect_lines(page: Page, texts: Sequence[str | re.Pattern[str]]) -> None:
     """Wait until the whole transcript is this, without its times."""
-    await expect(page.locator("#transcript p span")).to_have_text(texts, timeout=STATE_TIMEOUT_MS)
+    await expect(page.locator("#transcript p span")).to_have_text(texts)
 
 
 async def expect_state(page: Page, words: str) -> None:
-    await expect(page.locator("#state")).to_contain_text(words, timeout=STATE_TIMEOUT_MS)
+    await expect(page.locator("#state")).to_contain_text(words)
 
 
 async def shared_link(page: Page) -> str:

@@ -19,6 +19,8 @@ from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.async_api import Browser, BrowserContext, Error, Page
 
 ROOT = Path(__file__).resolve().parents[2]
+WAIT_MS = 40_000
+"""Time in which a page must show what a test expects. Playwright's own 5 s are too short on a busy machine."""
 
 
 @dataclass(frozen=True)

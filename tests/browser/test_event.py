@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.reading import STATE_TIMEOUT_MS, OpenPage, expect_lines, put, speaking
+from tests.browser.reading import OpenPage, expect_lines, put, speaking
 from tests.browser.support import Serve, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -20,12 +20,12 @@ PARTS = [re.compile("^Morning ·"), re.compile("^Afternoon ·")]
 async def expect_words(page: Page, *sentences: str) -> None:
     """Wait for these sentences in the page."""
     for sentence in sentences:
-        await expect(page.locator("#notice")).to_contain_text(sentence, timeout=STATE_TIMEOUT_MS)
+        await expect(page.locator("#notice")).to_contain_text(sentence)
 
 
 async def expect_captions(page: Page, said: list[str]) -> None:
     """Wait until captions come, and these are all so far, each once."""
-    await expect(page.locator("#notice")).to_be_hidden(timeout=STATE_TIMEOUT_MS)
+    await expect(page.locator("#notice")).to_be_hidden()
     await expect(page.locator("#state")).to_have_text("Live")
     await expect_lines(page, said)
 

@@ -15,9 +15,8 @@ from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from livecaption.client import Reconnecting, RoomEntry, StreamSettings, connect
 from tests.browser.reading import shared_link
-from tests.browser.support import ROOT, Serve, Server, serving, show_if_failed
+from tests.browser.support import ROOT, WAIT_MS, Serve, Server, serving, show_if_failed
 from tests.browser.test_speaker_page import (
-    TIMEOUT_MS,
     end_event,
     expect_state,
     opened,
@@ -39,7 +38,6 @@ SLACK_MS = 1500
 async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
     """One speaker's browser, in which the microphone is allowed."""
     async with await speaking_browser.new_context(bypass_csp=True, permissions=["microphone"]) as context:
-        context.set_default_timeout(TIMEOUT_MS)
         yield context
         await show_if_failed(context)
 
@@ -93,7 +91,7 @@ async def hasty_server() -> AsyncIterator[Server]:
 
 async def room_becomes(state: str, page: Page, link: str) -> None:
     """Wait for this state of the page's event at the server."""
-    async with asyncio.timeout(TIMEOUT_MS / 1000):
+    async with asyncio.timeout(WAIT_MS / 1000):
         while (await room_at(page, link))["state"] != state:  # noqa: ASYNC110 - a request each time
             await asyncio.sleep(0.05)
 
@@ -131,7 +129,7 @@ async def away(server: Server, context: BrowserContext) -> AsyncIterator[Away]:
         began_s = await presenting(page)
         relay.cut()
         await expect(page.locator("#stage-mark")).to_have_text("Reconnecting")
-        await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
+        await expect(page.locator("#notice")).to_contain_text(WAITS)
         await room_becomes("break", page, link)
         yield Away(page, relay, link, began_s)
 
@@ -141,7 +139,7 @@ async def test_a_page_goes_on_with_the_next_part_and_all_sound_if_its_session_ha
 ) -> None:
     async with away(hasty_server, context) as (page, relay, _, began_s):
         relay.up = True
-        await expect(page.locator("#notice")).to_contain_text("Captions continue as a new part", timeout=TIMEOUT_MS)
+        await expect(page.locator("#notice")).to_contain_text("Captions continue as a new part")
         await expect_state(page, "Live")
         await said(page)
         spoken_ms = (time.monotonic() - began_s) * 1000
@@ -157,7 +155,7 @@ async def test_a_page_that_was_away_while_somebody_else_began_shows_it_without_a
         page = site.page
         async with connect(hasty_server.url, StreamSettings(room=await site.room())):
             site.relay.up = True
-            await expect(page.locator("#stage-mark")).to_have_text("Taken over", timeout=TIMEOUT_MS)
+            await expect(page.locator("#stage-mark")).to_have_text("Taken over")
             assert await page.locator("dialog[open]").count() == 0
             await expect(page.locator("#notice")).to_contain_text("of sound is lost")
 
@@ -171,7 +169,7 @@ async def test_a_page_is_not_refused_for_long_by_a_part_of_its_own_whose_beginni
         relay.lost = READY_OF_A_NEW_SESSION
         relay.up = True
         # Before, the page is live for a moment with the end of its former part.
-        await eventually(lambda: relay.lost == b"", TIMEOUT_MS / 1000)
+        await eventually(lambda: relay.lost == b"", WAIT_MS / 1000)
         await expect_state(page, "Live")
         await said(page)
         spoken_ms = (time.monotonic() - began_s) * 1000
@@ -189,7 +187,7 @@ async def test_a_page_shows_in_the_end_that_somebody_has_taken_over_a_part_whose
         site.relay.up = True
         await room_becomes("live", site.page, site.link)
         async with connect(hasty_server.url, StreamSettings(room=await site.room(take_over=True))):
-            await expect(site.page.locator("#stage-mark")).to_have_text("Taken over", timeout=TIMEOUT_MS)
+            await expect(site.page.locator("#stage-mark")).to_have_text("Taken over")
 
 
 async def test_an_event_is_ended_while_the_page_waits_once_the_server_is_back(
@@ -217,7 +215,7 @@ async def test_a_page_goes_on_with_its_session_if_its_server_was_gone_for_longer
     began_s = await presenting(page)
     server.process.kill()
     await server.process.wait()
-    await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
+    await expect(page.locator("#notice")).to_contain_text(WAITS)
     await serve(*flags)
     await expect_state(page, "Live")
     await said(page)
@@ -236,7 +234,7 @@ async def test_a_page_whose_network_dies_without_a_word_shows_it_and_goes_on_wit
         began_s = await presenting(page)
         relay.hold()
         await expect(page.locator("#stage-mark")).to_have_text("Reconnecting")
-        await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
+        await expect(page.locator("#notice")).to_contain_text(WAITS)
         relay.release()
         await expect_state(page, "Live")
         await expect(page.locator("#notice")).not_to_contain_text(WAITS)

@@ -7,7 +7,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from livecaption.client import RoomEntry, StreamSettings, connect
-from tests.browser.reading import STATE_TIMEOUT_MS, OpenPage
+from tests.browser.reading import OpenPage
 from tests.browser.support import Server, assert_accessible
 from tests.support.receivers import CaptionReceiver, receiving
 from tests.support.speech import pcm_s16le, sound
@@ -69,6 +69,6 @@ async def test_a_service_that_fails_is_shown_with_the_reason(
     room = await page.evaluate("JSON.parse(localStorage.getItem('livecaption.rooms')).at(-1)")
     async with connect(scripted_server.url, StreamSettings(room=RoomEntry(room["name"], room["secret"]))) as stream:
         await stream.send_audio(pcm_s16le(sound("silence 200ms, speech 900ms, silence 900ms")))
-        await expect(item).to_contain_text("does not take the captions (HTTP 403)", timeout=STATE_TIMEOUT_MS)
+        await expect(item).to_contain_text("does not take the captions (HTTP 403)")
     await item.get_by_role("button", name="Stop sending").click()
     await expect(item).to_have_count(0)

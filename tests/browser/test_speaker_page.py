@@ -16,14 +16,12 @@ from tests.browser.support import ALL_SCHEMES, ROOT, Serve, Server, assert_acces
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 SCRIPTED = ("--engine", "scripted")
-TIMEOUT_MS = 40_000
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
     """One speaker's browser, in which the microphone is allowed."""
     async with await speaking_browser.new_context(bypass_csp=True) as context:
-        context.set_default_timeout(TIMEOUT_MS)
         yield context
         await show_if_failed(context)
 
@@ -35,7 +33,7 @@ async def opened(context: BrowserContext, url: str) -> Page:
 
 
 async def expect_state(page: Page, words: str) -> None:
-    await expect(page.locator("#state")).to_have_text(words, timeout=TIMEOUT_MS)
+    await expect(page.locator("#state")).to_have_text(words)
 
 
 async def press(page: Page, button: str) -> None:
@@ -60,7 +58,7 @@ async def room_at(page: Page, link: str) -> dict[str, Any]:
 async def said(page: Page) -> list[str]:
     """Wait for a caption more than there is; return all."""
     lines = page.locator("#transcript p span")
-    await expect(lines).not_to_have_count(await lines.count(), timeout=TIMEOUT_MS)
+    await expect(lines).not_to_have_count(await lines.count())
     return await lines.all_inner_texts()
 
 
@@ -595,7 +593,7 @@ async def test_the_page_warns_of_speech_in_a_language_that_its_model_lacks(
     await page.route_web_socket("**/v1/stream*", unsure)
     await page.goto(scripted_server.url)
     await press(page, "Start captions")
-    await expect(page.locator("#notice")).to_contain_text("Is this English?", timeout=2 * TIMEOUT_MS)
+    await expect(page.locator("#notice")).to_contain_text("Is this English?")
     # Faults are in the words of the page too; the server's are English, and for its log.
     await expect(page.locator("#notice")).to_contain_text("The recognizer failed at a sentence.")
     await expect(page.locator("#notice")).not_to_contain_text("died")

@@ -138,7 +138,7 @@ async def test_the_page_follows_the_work_of_the_server(serve: Serve, open_stats:
 async def test_a_graph_grows_by_a_point_with_every_second(used_server: Server, open_stats: OpenStats) -> None:
     page = await open_stats(used_server)
     line = page.get_by_role("figure", name="Open streams").locator("path").first
-    await expect(line).to_have_attribute("d", re.compile(r"^M[^L]+L[^L]+L[^L]+$"), timeout=20_000)
+    await expect(line).to_have_attribute("d", re.compile(r"^M[^L]+L[^L]+L[^L]+$"))
     await expect(line).to_have_attribute(
         "d", re.compile(r"L100.00 100.00$")
     )  # newest at the right, no stream at the foot

@@ -11,7 +11,6 @@ from tests.browser.support import Profile, Serve, Server, emptied
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-TIMEOUT_MS = 20_000
 STORES_NOTHING = ("--engine", "scripted", "--store", "none")
 
 
@@ -25,12 +24,12 @@ async def start(page: Page, server: Server) -> None:
     """Caption until there is a final."""
     await page.goto(server.url)
     await page.get_by_role("button", name="Start captions").click()
-    await expect(captions(page)).not_to_have_count(0, timeout=TIMEOUT_MS)
+    await expect(captions(page)).not_to_have_count(0)
 
 
 async def stop(page: Page) -> None:
     await page.get_by_role("button", name="Pause captions").click()
-    await expect(page.locator("#state")).to_have_text("Paused", timeout=TIMEOUT_MS)
+    await expect(page.locator("#state")).to_have_text("Paused")
 
 
 def captions(page: Page) -> Locator:
@@ -76,7 +75,7 @@ async def test_a_page_that_lost_its_server_saves_text_and_shows_why_it_saves_no_
     await start(page, server)
     server.process.kill()
     await server.process.wait()
-    await expect(page.locator("#state")).to_have_text("Reconnecting", timeout=TIMEOUT_MS)
+    await expect(page.locator("#state")).to_have_text("Reconnecting")
     await page.get_by_role("button", name="Download VTT").click()
     await expect(page.get_by_role("alert")).to_contain_text("Subtitles are not available")
     await page.get_by_role("button", name="Clear").click()
@@ -100,7 +99,7 @@ async def test_subtitles_of_a_running_session_are_made_and_sessions_joined_witho
     for _ in range(2):
         n_before = await captions(page).count()
         await page.get_by_role("button", name="Continue captions").click()
-        await expect(captions(page)).not_to_have_count(n_before, timeout=TIMEOUT_MS)
+        await expect(captions(page)).not_to_have_count(n_before)
         await stop(page)
     file = await downloaded(page, "VTT")
     assert words(file) == await shown_words(page)

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, WebSocket, expect
 
-from tests.browser.reading import STATE_TIMEOUT_MS, Publisher, expect_lines, expect_state, speaking
+from tests.browser.reading import Publisher, expect_lines, expect_state, speaking
 from tests.browser.support import Server, assert_accessible, emptied, serving
 from tests.browser.test_watch_page import FORGET
 from tests.support.relay import relay_to
@@ -77,7 +77,7 @@ async def announce(page: Page) -> None:
 async def expect_words(page: Page, text: str, language: str, *, original: bool = False) -> None:
     """Wait until the newest caption of the transcript is this, marked with its language."""
     words = page.locator("#transcript p span").last
-    await expect(words).to_have_text(text, timeout=STATE_TIMEOUT_MS)
+    await expect(words).to_have_text(text)
     await expect(words).to_have_attribute("lang", language)
     await expect(words).to_have_class("original" if original else "")
 
@@ -220,10 +220,10 @@ async def test_a_room_without_a_translation_offers_no_languages(server: Server, 
 async def test_an_overlay_has_the_language_of_its_address(server: Server, page: Page) -> None:
     async with speaking(server, language="fr", translate=["de"]) as publisher:
         await page.goto(publisher.page_of(server.url, "?overlay=1&track=de"))
-        await expect(page.locator("#state")).to_contain_text("Live", timeout=STATE_TIMEOUT_MS)
+        await expect(page.locator("#state")).to_contain_text("Live")
         said = await publisher.say(900)
         line = page.locator("#roll-up p")
-        await expect(line).to_have_text(f"de: {said}", timeout=STATE_TIMEOUT_MS)
+        await expect(line).to_have_text(f"de: {said}")
         await expect(line).to_have_attribute("lang", "de")
         await expect(line).not_to_have_class(re.compile("original"))
         await expect(page.locator("#track")).to_be_hidden()
@@ -248,5 +248,5 @@ async def test_a_speaker_switches_languages_for_readers_on_and_the_browser_keeps
 
     page.on("websocket", note)
     await page.get_by_role("button", name="Start captions").click()
-    await expect(page.locator("#state")).to_have_text("Live", timeout=STATE_TIMEOUT_MS)
+    await expect(page.locator("#state")).to_have_text("Live")
     assert json.loads(sent[0])["translate"] == ["de"]

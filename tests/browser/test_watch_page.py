@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.reading import STATE_TIMEOUT_MS, OpenPage, expect_lines, expect_state, shared_link, speaking
+from tests.browser.reading import OpenPage, expect_lines, expect_state, shared_link, speaking
 from tests.browser.support import Launch, Serve, Server, assert_accessible, drawn
 from tests.support.relay import relay_to
 from tests.support.speech import pcm_s16le, sound
@@ -302,7 +302,7 @@ async def test_the_publishers_page_has_a_link_and_a_code_for_readers(
         await expect(page.locator("#share-local")).to_be_visible()
         await expect_state(page, "Live")
         reader = await open_page(link)
-        await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
+        await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"))
         await page.get_by_role("button", name="Done").click()
 
 
@@ -326,7 +326,7 @@ async def test_a_publisher_makes_a_session_private_before_the_start_and_shares_i
         assert await (await code.value).body() == drawn(link)
 
         reader = await open_page(link)
-        await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
+        await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"))
         await expect_state(await open_page(link.partition("#")[0]), "Private")
 
         await page.get_by_role("button", name="Done").click()
@@ -334,7 +334,7 @@ async def test_a_publisher_makes_a_session_private_before_the_start_and_shares_i
         await expect_state(page, "Paused")
         await page.get_by_role("button", name="End event").click()
         await page.get_by_role("dialog").get_by_role("button", name="End event").click()
-        await expect(switch).to_be_enabled(timeout=STATE_TIMEOUT_MS)
+        await expect(switch).to_be_enabled()
         await page.reload()
         await expect(switch).to_be_checked()
 
@@ -353,13 +353,13 @@ async def test_the_publishers_page_resumes_over_a_broken_network_and_readers_mis
         reader = await open_page(link.replace(relay.url, scripted_server.url))
         await page.get_by_role("button", name="Done").click()
         for n in (1, 2):
-            await expect(page.locator("#transcript p")).not_to_have_count(n - 1, timeout=20_000)
+            await expect(page.locator("#transcript p")).not_to_have_count(n - 1)
             relay.cut()
             await expect_state(page, "Reconnecting")
             relay.up = True
             await expect_state(page, "Live")
         await page.get_by_role("button", name="Pause captions").click()
-        await expect(page.get_by_role("button", name="Continue captions")).to_be_visible(timeout=STATE_TIMEOUT_MS)
+        await expect(page.get_by_role("button", name="Continue captions")).to_be_visible()
         await expect_state(reader, "Break")
         lines = await page.locator("#transcript p span").all_inner_texts()
         assert lines
@@ -371,7 +371,7 @@ async def test_the_page_ends_with_the_server(serve: Serve, open_page: OpenPage) 
     async with speaking(server) as publisher:
         page = await open_page(publisher.page_of(server.url))
         await publisher.begin_to_say()
-        await expect(page.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
+        await expect(page.locator("#roll-up")).to_contain_text(re.compile(r"\w"))
         server.terminate()
         await expect_state(page, "Stopped")
         await expect(page.locator("#notice")).to_contain_text("The server was stopped")
