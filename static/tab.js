@@ -20,8 +20,11 @@ import { hasTypes, store, storedJson } from "./storage.js";
 const KEY = "livecaption.tab";
 const SESSION = { id: "string", readerToken: "string", beganAtMs: "number" };
 const RUNNING = { ready: "object", lastSeq: "number", sampleRateHz: "number", nChannels: "number" };
-/** A page that is loaded again waits so long for its own lock. */
-const MAX_WAIT_MS = 1000;
+/**
+ * A page that is loaded again waits so long for its own lock. Browsers may take seconds to end the page before; a
+ * duplicated tab waits all of it.
+ */
+const MAX_WAIT_MS = 5000;
 
 /** @returns {Tab} */
 export function readTab() {

@@ -260,6 +260,13 @@ async def test_sound_that_is_lost_in_an_outage_is_counted_and_the_count_stays(
         assert part["state"] == "ended"
 
 
+HOLD_NEXT = """id => {
+  const hold = () => new Promise((free) => setTimeout(free, 3000));
+  navigator.locks.request(`livecaption.tab.${id}`, hold);
+}"""
+"""A script that waits for the lock of a tab, and holds it for some time."""
+
+
 async def test_a_duplicated_tab_leaves_the_session_to_the_first_one(
     scripted_server: Server, context: BrowserContext
 ) -> None:
@@ -295,6 +302,21 @@ async def test_a_page_whose_session_somebody_else_goes_on_with_blames_nobody(
         await expect_state(page, "Taken over")
         await expect(page.get_by_role("alert")).to_contain_text("Somebody else speaks now")
         await reading
+
+
+async def test_a_page_that_is_loaded_again_goes_on_though_the_page_before_is_long_in_ending(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    """Another page holds its lock for a time, as the page before does on a slow machine."""
+    page = await opened(context, scripted_server.url)
+    await press(page, "Start captions")
+    await said(page)
+    other = await opened(context, f"{scripted_server.url}stats")
+    await other.evaluate(HOLD_NEXT, await page.evaluate("JSON.parse(sessionStorage['livecaption.tab']).id"))
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.reload()
+    await expect_state(page, "Live")
+    assert [part["state"] for part in await parts_of_ended_event(page)] == ["ended"]
 
 
 async def test_a_page_that_is_loaded_again_with_another_microphone_is_not_refused_by_its_own_session(

@@ -34,7 +34,8 @@ NOTE_ANNOUNCED = """() => {
 """A script that keeps how the changes of the transcript are announced."""
 
 PHONE = {"width": 390, "height": 844}
-SLOW = "script: translation-only delay 1.5"
+SLOW = "script: translation-only delay 3"
+"""Translations come after their originals were shown, also on a busy machine."""
 FAILING = "script: translation-only fail"
 
 
@@ -155,6 +156,7 @@ async def test_translations_that_came_while_the_network_was_broken_are_shown(ser
         speaking(server, language="fr", translate=["de"], prompt=SLOW) as publisher,
     ):
         await page.goto(publisher.page_of(relay.url, "?track=de"))
+        await expect_state(page, "Live")
         said = await publisher.say(900)
         await expect_words(page, said, "fr", original=True)
         relay.cut()
