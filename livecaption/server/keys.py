@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import stat
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -173,6 +175,8 @@ class Keys:
         for key in in_file:
             if any(key.sha256 == simple.sha256 for simple in self._simple):
                 raise ConfigError(f"{self._path}: the key {key.name!r} has the token of LIVECAPTION_TOKEN")
+        if self._path is not None and os.name == "posix" and self._path.stat().st_mode & stat.S_IWOTH:
+            logger.warning("all users of this machine can write %s, and so make keys: chmod o-w %s", *[self._path] * 2)
         return (*self._simple, *in_file)
 
     def _changed(self) -> tuple[tuple[Key, ...], FileState] | None:

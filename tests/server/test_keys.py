@@ -224,6 +224,14 @@ def test_a_server_does_not_start_without_its_file(file: Path) -> None:
         Keys(ServerConfig(tokens=str(file)))
 
 
+def test_a_file_of_keys_that_all_users_can_write_gets_a_warning(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(file, key())
+    for mode, n_warnings in ((0o600, 0), (0o664, 0), (0o666, 1)):
+        file.chmod(mode)
+        Keys(ServerConfig(tokens=str(file)))
+        assert caplog.text.count("all users of this machine can write") == n_warnings
+
+
 def test_the_simple_token_works_beside_a_file_which_must_not_have_it_too(file: Path) -> None:
     write(file, key())
     own = Keys(ServerConfig(token="simple", tokens=str(file)))
