@@ -3,8 +3,9 @@
 from http import HTTPStatus
 from typing import Protocol
 
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, DummyCookieJar
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, DummyCookieJar, TCPConnector
 
+from livecaption.delivery.names import Names
 from livecaption.delivery.outgoing import Numbered
 
 TIMEOUT_S = 5.0
@@ -46,7 +47,8 @@ class Receiver(Protocol):
 
 def client_session() -> ClientSession:
     """Return what sends to receivers. It verifies certificates, keeps no cookies, and follows no redirects."""
-    return ClientSession(cookie_jar=DummyCookieJar(), middlewares=(_refuse_redirects,))
+    connector = TCPConnector(resolver=Names())
+    return ClientSession(connector=connector, cookie_jar=DummyCookieJar(), middlewares=(_refuse_redirects,))
 
 
 async def _refuse_redirects(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:

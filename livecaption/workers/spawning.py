@@ -1,5 +1,6 @@
 """Start and reap an inference process. The part that all child processes share is in `ipc.children`."""
 
+import asyncio
 import os
 from contextlib import suppress
 from multiprocessing import get_context
@@ -11,6 +12,8 @@ from livecaption.ipc.config import EngineConfig, StaleConfig
 from livecaption.ipc.locks import discard_lock
 
 DEFAULT_STALE = StaleConfig()
+LOOK_S = 0.01
+"""Time in s between two looks whether a process has ended. Longer: its replacement starts later."""
 
 
 def spawn(
@@ -42,4 +45,13 @@ def reap(process: SpawnProcess, timeout_s: float) -> int | None:
     if exit_code is not None and pid is not None:
         with suppress(OSError):
             discard_lock(pid)
+    return exit_code
+
+
+async def reaped(process: SpawnProcess, timeout_s: float) -> int | None:
+    """Call `reap` until the process has ended or the time is over. A thread would be simpler, but may not be free."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + timeout_s
+    while (exit_code := reap(process, 0.0)) is None and loop.time() < until_s:  # noqa: ASYNC110 - no event on all systems
+        await asyncio.sleep(LOOK_S)
     return exit_code

@@ -169,8 +169,7 @@ class Supervisor:
         self._n_workers += 1
         logger.info("worker %d started (pid %s)", worker.id, worker.pid)
         await self._watch(worker)
-        # Wait in a thread: the wait is bounded, and the thread starts no process.
-        exit_code = await asyncio.to_thread(spawning.reap, worker.process, self._config.kill_timeout_s)
+        exit_code = await spawning.reaped(worker.process, self._config.kill_timeout_s)
         self._was_ready = self._was_ready or worker.was_ready
         cause, failed = worker.describe_end(exit_code), worker.load_failure
         short = failed is not None and failed.retry

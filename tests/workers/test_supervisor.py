@@ -3,7 +3,12 @@
 import asyncio
 import errno
 import os
+import signal
+import threading
 import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -17,6 +22,7 @@ from livecaption.workers.lifecycle import PoolState
 from livecaption.workers.supervisor import Supervisor
 from tests.support.eventually import eventually
 from tests.support.puppets import CONFIG, LOADED, RESTART, Notes, Puppet
+from tests.support.workers import worker_processes
 
 pytestmark = pytest.mark.processes
 
@@ -36,6 +42,18 @@ def refuse(monkeypatch: pytest.MonkeyPatch, number: int, n_times: int) -> None:
         start(process)
 
     monkeypatch.setattr(SpawnProcess, "start", start_or_refuse)
+
+
+@asynccontextmanager
+async def running(supervised: Supervisor) -> AsyncIterator[None]:
+    """Run a supervisor, whose worker is ready."""
+    task = asyncio.ensure_future(supervised.run())
+    try:
+        await eventually(lambda: supervised.state is PoolState.READY)
+        yield
+    finally:
+        await supervised.stop()
+        await task
 
 
 async def test_a_process_that_cannot_be_started_is_tried_again(
@@ -112,3 +130,33 @@ async def test_a_replacement_is_started_as_one_and_is_not_calibrated(
     assert [(each.calibrates, each.is_replacement) for each in engines] == [(True, False), (False, True)]
     await supervised.stop()
     await running
+
+
+async def test_a_dead_worker_is_replaced_while_all_threads_of_the_loop_are_busy(notes: Notes) -> None:
+    """A file system or a name server that does not answer keeps them for many seconds."""
+    answered = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    busy = asyncio.ensure_future(asyncio.to_thread(answered.wait))
+    async with running(supervise(CONFIG, notes)):
+        try:
+            os.kill(worker_processes()[0].pid, signal.SIGKILL)
+            await eventually(lambda: notes.calls.count(notes.calls[0]) == 2)
+            assert not busy.done()
+        finally:
+            answered.set()
+    await busy
+
+
+async def test_a_worker_that_dies_while_threads_are_short_is_replaced_once_they_are_not(
+    monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # it has no thread yet
+    async with running(supervise(CONFIG, notes)):
+        with monkeypatch.context() as shortage:
+            shortage.setattr(threading.Thread, "start", refuse_thread)
+            os.kill(worker_processes()[0].pid, signal.SIGKILL)
+            await eventually(lambda: "a worker cannot be started now" in caplog.text)
+        await eventually(lambda: notes.calls.count(notes.calls[0]) == 2)
