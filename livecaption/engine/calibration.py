@@ -31,8 +31,8 @@ that the second window saves the most. Single windows alone: how much a batch sa
 MAX_BATCH_ON_CPU = 16
 """Windows in one batch on a CPU, at most. In larger ones they cost no less: docs/decisions/0020-load-control.md."""
 LONGEST_S = 2.0
-"""Time in s that a batch may be expected to take. Longer ones are not tried, because a model that slow gets single
-requests anyway. More: it takes longer to load. Less: slow machines are measured less well."""
+"""Time in s that a batch may be expected to take. Longer ones are not tried, because a server has shorter ones anyway.
+More: it takes longer to load. Less: slow machines are measured less well."""
 
 TEXT = "And so my fellow Americans ask not what your country can do for you, but which of those four boats sails today."
 """The text of every rehearsed window, or its beginning."""
@@ -78,29 +78,48 @@ def measure_costs(
         return clock() - began_s
 
     sizes, n_times = (SIZES_ON_GPU, 2) if on_gpu else (SIZES_ON_CPU, 1)
+    largest = max(sizes) if on_gpu else MAX_BATCH_ON_CPU
     first_s = seconds(partial, 1)
     for window in _forms(final, partial) if on_gpu and not is_replacement else ():
         seconds(window, 1)
     if not calibrates or (first_s > LONGEST_S and not on_gpu):
         single = (BatchTime(1, first_s),)
-        return EngineCosts(single, single, max(sizes) if on_gpu else MAX_BATCH_ON_CPU)
+        return EngineCosts(single, single, largest)
 
     def times(window: Window) -> tuple[BatchTime, ...]:
+        nonlocal largest
         measured: list[BatchTime] = []
         for n in sizes:
-            if measured and n * measured[-1].compute_s / measured[-1].n_windows > LONGEST_S:
+            if measured and _expected_s(n, measured, on_gpu=on_gpu) > LONGEST_S:
                 break
             try:
                 measured.append(BatchTime(n, min(seconds(window, n) for _ in range(n_times))))
             except (OutOfMemory, TranscriptionFailed):
                 if not measured:
                     raise
-                break  # so many windows do not fit into the memory of the GPU
+                if on_gpu:  # so many windows do not fit into its memory
+                    largest = min(largest, measured[-1].n_windows)
+                break
         return tuple(measured)
 
     finals, partials = times(final), times(partial)
-    largest = min(finals[-1].n_windows, partials[-1].n_windows)
-    return EngineCosts(finals, partials, largest if on_gpu else MAX_BATCH_ON_CPU)
+    return EngineCosts(finals, partials, largest)
+
+
+def _expected_s(n: int, measured: Sequence[BatchTime], *, on_gpu: bool) -> float:
+    """Return the time that a batch of `n` windows may take, after smaller ones.
+
+    A GPU may compute several windows in the time of one, so that time is all that its first batch shows. Later ones lie
+    on a line. A CPU takes the time of each window.
+    """
+    last = measured[-1]
+    if not on_gpu:
+        return n * last.compute_s / last.n_windows
+    if len(measured) == 1:
+        return last.compute_s
+    before = measured[-2]
+    each_s = (last.compute_s - before.compute_s) / (last.n_windows - before.n_windows)
+    return last.compute_s + (n - last.n_windows) * each_s
 
 
 def _window(seconds: float, analyze: Analyze) -> Window:

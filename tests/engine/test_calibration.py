@@ -113,12 +113,26 @@ def test_a_single_window_without_memory_is_a_failure() -> None:
         Machine(fits=0).measure()
 
 
-@pytest.mark.parametrize("on_gpu", [True, False])
-def test_a_slow_machine_times_single_windows_and_is_not_held_up(on_gpu: bool) -> None:
-    machine = Machine(each_s=1.5)
-    costs = machine.measure(on_gpu=on_gpu)
+def test_a_slow_cpu_times_single_windows_and_is_not_held_up() -> None:
+    costs = Machine(each_s=1.5).measure()
     assert sizes(costs.finals) == [1]
     assert costs.finals[0].compute_s == pytest.approx(1.5)
+
+
+def test_a_gpu_that_takes_long_for_a_single_window_may_take_hardly_longer_for_eight() -> None:
+    costs = Machine(fixed_s=0.5, each_s=0.004).measure(on_gpu=True)
+    assert sizes(costs.finals) == sizes(costs.partials) == [1, 8, 32, 64]
+    assert costs.max_batch == 64
+
+
+@pytest.mark.parametrize("machine", [Machine(each_s=0.2), Machine(fixed_s=0.5, each_s=0.1), Machine(fixed_s=2.5)])
+def test_a_gpu_is_not_held_up_by_batches_that_will_take_long_but_takes_them_as_far_as_it_has_memory(
+    machine: Machine,
+) -> None:
+    """Load control makes as large ones as there is time for."""
+    costs = machine.measure(on_gpu=True)
+    assert sizes(costs.finals) == ([1] if machine.fixed_s > LONGEST_S else [1, 8])
+    assert costs.max_batch == 64
 
 
 def test_a_very_slow_cpu_computes_one_window_more_than_it_must() -> None:

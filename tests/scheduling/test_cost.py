@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livecaption.engine.calibration import SIZES_ON_GPU
 from livecaption.recognition import BatchTime
 from livecaption.scheduling.cost import MEMORY_S, BatchCost
-from tests.support.simulation import FLAT, GPU, SIZES_ON_GPU, STEEP, Curve, batch_s
+from tests.support.simulation import FLAT, GPU, STEEP, Curve, batch_s
 
 
 def calibrated(*batches: tuple[int, float]) -> BatchCost:

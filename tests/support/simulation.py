@@ -1,14 +1,15 @@
 """A server in simulated time: publishers, the real scheduler and load controller, and workers with real speeds."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from random import Random
 
 import numpy as np
 
-from livecaption.recognition import BatchTime, EngineCosts, RequestId, SessionId, Window
+from livecaption.engine.calibration import measure_costs
+from livecaption.recognition import EngineCosts, RequestId, SessionId, Window
 from livecaption.scheduling.admission import Demand, Load, StreamLimit, stream_limit
 from livecaption.scheduling.config import AdmissionConfig, SchedulerConfig
 from livecaption.scheduling.instructions import BatchId, Dispatch, Instruction, WorkerId
@@ -29,14 +30,19 @@ FLAT: Curve = {1: 0.139, 2: 2 * 0.101, 8: 8 * 0.097, 16: 16 * 0.094}
 """The same for finals of 3 to 9 s with the guard, which gain little from batches."""
 GPU: Curve = {1: 0.0362, 64: 0.035 + 64 * 0.0012}
 """Estimate of a batch that is one batch on a large GPU: 35 ms, and 1.2 ms for each window."""
-SIZES_ON_CPU = (1, 2)
-SIZES_ON_GPU = (1, 8, 32, 64)
+SLOW_GPU: Curve = {1: 0.264, 64: 0.26 + 64 * 0.004}
+"""The same for one that is old or shared."""
 
 
-def calibration(curve: Curve = STEEP, slowness: float = 1.0, sizes: tuple[int, ...] = SIZES_ON_CPU) -> EngineCosts:
+def calibration(curve: Curve = STEEP, slowness: float = 1.0, *, on_gpu: bool = False) -> EngineCosts:
     """Return what an engine of this speed measures while it loads."""
-    times = tuple(BatchTime(n, slowness * batch_s(n, curve)) for n in sizes)
-    return EngineCosts(times, times, max(16, *sizes))
+    now_s = 0.0
+
+    def rehearse(windows: Sequence[Window], n_tokens: int) -> None:
+        nonlocal now_s
+        now_s += slowness * batch_s(len(windows), curve)
+
+    return measure_costs(rehearse, lambda _: None, on_gpu=on_gpu, calibrates=True, clock=lambda: now_s)
 
 
 def batch_s(n_requests: int, curve: Curve = STEEP) -> float:
@@ -88,7 +94,7 @@ class SimulatedServer:
         n_streams: int = 1,
         slowness: float = 0.5,
         curve: Curve = STEEP,
-        sizes: tuple[int, ...] = SIZES_ON_CPU,
+        on_gpu: bool = False,
         seed: int = 1,
     ) -> None:
         self.now_s = 0.0
@@ -97,7 +103,7 @@ class SimulatedServer:
         """Computing time of a worker relative to one thread. Two threads: a half."""
         self.scheduler = Scheduler(SchedulerConfig(), self._refresh)
         self.controller = LoadController(500, SchedulerConfig().max_batch)
-        self.controller.calibrate(calibration(curve, slowness, sizes), n_streams)
+        self.controller.calibrate(calibration(curve, slowness, on_gpu=on_gpu), n_streams)
         self.demand = Demand()
         self.waits = Waits()
         self.computed_s = 0.0
