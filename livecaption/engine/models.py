@@ -29,8 +29,9 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from livecaption.errors import EngineUnusable
 from livecaption.store.config import NO_HOME
 
-REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
-DOWNLOADED_FILES = (*REQUIRED_FILES, "preprocessor_config.json", "vocabulary.*")
+REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json", "vocabulary.*")
+"""Without one of them CTranslate2 or we cannot load a model. The vocabulary is a list of words, in JSON or as text."""
+DOWNLOADED_FILES = (*REQUIRED_FILES, "preprocessor_config.json")
 
 HUB_REVISIONS = {
     "Systran/faster-whisper-tiny.en": "0d3d19a32d3338f10357c0889762bd8d64bbdeba",
@@ -68,7 +69,7 @@ class ModelFiles:
 
     Attributes:
         name: short name for people, such as `tiny.en`.
-        directory: contains `REQUIRED_FILES` and a vocabulary.
+        directory: contains `REQUIRED_FILES`.
         revision: commit of the hub; empty for other files.
     """
 
@@ -174,7 +175,7 @@ def find_local(name: str = "", packaged: Sequence[PackagedModel] = PACKAGED_MODE
 
 
 def _complete(files: ModelFiles) -> ModelFiles:
-    missing = [file for file in REQUIRED_FILES if not (files.directory / file).is_file()]
+    missing = [name for name in REQUIRED_FILES if not any(file.is_file() for file in files.directory.glob(name))]
     if missing:
         raise EngineUnusable(
             f"{files.directory} is not a Whisper model in CTranslate2's format: {', '.join(missing)} not found. "

@@ -9,8 +9,9 @@ from livecaption.cli import main
 from livecaption.cli.models import table
 from livecaption.engine import catalogue
 from livecaption.engine.catalogue import CatalogueEntry
-from livecaption.engine.models import HUB_REVISIONS, REQUIRED_FILES
+from livecaption.engine.models import HUB_REVISIONS
 from tests.support.commands import Ended, livecaption_command, unread_stdout
+from tests.support.models import MODEL_FILES
 from tests.support.speaker_model import DATA_HOME, installed_network
 
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_TELEMETRY": "1"}  # nothing listens there
@@ -69,7 +70,7 @@ async def test_a_damaged_model_is_found_by_its_checksums(tmp_path: Path) -> None
     snapshot = repository / "snapshots" / HUB_REVISIONS["Systran/faster-whisper-small"]
     snapshot.mkdir(parents=True)
     (blobs / ("0" * 64)).write_bytes(b"half of the weigh")
-    for name in REQUIRED_FILES:
+    for name in MODEL_FILES:
         (snapshot / name).touch()
     (snapshot / "model.bin").unlink()
     (snapshot / "model.bin").symlink_to(blobs / ("0" * 64))
@@ -87,7 +88,7 @@ async def test_a_whole_model_is_verified_by_loading_it() -> None:
 
 @pytest.mark.model
 async def test_files_that_are_no_model_fail_to_load(tmp_path: Path) -> None:
-    for name in REQUIRED_FILES:
+    for name in MODEL_FILES:
         (tmp_path / name).write_text("{}")
     ended = await livecaption_command("models", "verify", tmp_path)
     assert (ended.code, ended.stdout) == (3, "")

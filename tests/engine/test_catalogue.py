@@ -10,13 +10,14 @@ from livecaption.engine import models
 from livecaption.engine.catalogue import CatalogueEntry, catalogue, damaged, streams_per_core
 from livecaption.engine.models import PackagedModel, find_local
 from livecaption.errors import EngineUnusable
+from tests.support.models import MODEL_FILES
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hub's cache of a machine that has `small` and half of `medium`."""
+    """The hub's cache of a machine that has `small`, and `medium` without its vocabulary."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    for name, files in (("small", models.REQUIRED_FILES), ("medium", models.REQUIRED_FILES[:1])):
+    for name, files in (("small", MODEL_FILES), ("medium", MODEL_FILES[:-1])):
         repository = HUB_REPOSITORIES[name]
         snapshot = (
             tmp_path / f"models--{repository.replace('/', '--')}" / "snapshots" / models.HUB_REVISIONS[repository]

