@@ -67,6 +67,7 @@ class Scheduler:
         self._n_streams: dict[WorkerId, int] = {}
         self._killers: set[RequestId] = set()  # finals whose worker died once
         self._failed: set[RequestId] = set()  # finals that failed once in a batch of their own
+        self._sessions: set[SessionId] = set()  # those that have made requests and go on: of these failures are noted
         self._alone: set[tuple[SessionId, bool]] = set()  # sessions whose finals (True) or partials go alone
         self._without_partials: dict[SessionId, int] = {}
         self._n_batches = 0
@@ -117,6 +118,7 @@ class Scheduler:
 
     def submit(self, request: Request) -> list[Instruction]:
         """Take a request: it will be dispatched and answered, or superseded if it is a partial."""
+        self._sessions.add(request.session)
         if request.is_translation:
             return [*map(Drop, self._translations.add(request)), *self._dispatch()]
         if request.is_recorded:
@@ -157,6 +159,7 @@ class Scheduler:
 
     def forget(self, session: SessionId) -> None:
         """Forget a session that has ended. What waits of it is dropped, apart from finals of live streams."""
+        self._sessions.discard(session)
         self._n_dropped += self._partials.pop(session, None) is not None
         self._without_partials.pop(session, None)
         self._alone -= {(session, False), (session, True)}
@@ -178,10 +181,11 @@ class Scheduler:
         for position, requests in enumerate(batches.values()):
             for request in requests:
                 if request.is_translation:
-                    instructions += map(Drop, (request, *self._translations.bar(request.session)))
+                    barred = self._translations.bar(request.session) if request.session in self._sessions else []
+                    instructions += map(Drop, (request, *barred))
                 elif not request.is_final:
                     self._n_dropped += 1
-                    if position == 0:
+                    if position == 0 and request.session in self._sessions:
                         self._forbid_partials(request.session, request.utterance)
                 elif position > 0:
                     # It was not begun, or computed beside the oldest. If it is the cause, it kills the next worker too.
@@ -214,7 +218,8 @@ class Scheduler:
             hold has no requests.
         """
         requests = self._workers.get(worker, {}).pop(batch, ())
-        self._alone.update((request.session, request.is_final) for request in requests if not request.is_translation)
+        to_note = [each for each in requests if each.session in self._sessions and not each.is_translation]
+        self._alone.update((request.session, request.is_final) for request in to_note)
         failed = []
         for request in requests:
             if not request.is_final:
@@ -369,6 +374,7 @@ class Scheduler:
             AssertionError: the state breaks a rule.
         """
         assert all(self._without_partials.get(p.session) != p.utterance for p in self._partials.values())
+        assert {*self._without_partials, *dict(self._alone), *self._translations.barred} <= self._sessions
         ids = [request.id for request in self._in_flight()]
         ids += [request.id for request in (*self._finals, *self._recorded)]
         ids += [request.id for request in self._suspects]
@@ -391,6 +397,4 @@ class Scheduler:
             assert not self._finals, "a worker is idle although a final waits"
             assert not eligible, "a worker is idle although a partial waits"
         if any(map(self._has_room, self._workers)):
-            assert len(self._finals) < self._max_finals or self._suspects, (
-                "a full batch waits although a worker has room"
-            )
+            assert len(self._finals) < self._max_finals or self._suspects, "a full batch waits although there is room"

@@ -19,14 +19,15 @@ class WaitingTranslations:
 
     def __init__(self) -> None:
         self._waiting: deque[Request] = deque()
-        self._barred: set[SessionId] = set()
+        self.barred: set[SessionId] = set()
+        """Sessions that get no more translations."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, request: Request) -> list[Request]:
         """Let a translation wait. Return those that are dropped for that: older ones, or itself."""
-        if request.session in self._barred:
+        if request.session in self.barred:
             return [request]
         self._waiting.append(request)
         own = [each for each in self._waiting if each.session == request.session]
@@ -44,13 +45,13 @@ class WaitingTranslations:
         """Take no more translations of this session, because one has crashed its worker. Return those that waited."""
         dropped = [each for each in self._waiting if each.session == session]
         self.forget(session)
-        self._barred.add(session)
+        self.barred.add(session)
         return dropped
 
     def forget(self, session: SessionId) -> None:
         """Forget a session that has ended."""
         self._waiting = deque(each for each in self._waiting if each.session != session)
-        self._barred.discard(session)
+        self.barred.discard(session)
 
     def clear(self) -> list[Request]:
         """Return all that wait, and forget them."""

@@ -498,7 +498,9 @@ class Books:
     n_failures_alone: dict[RequestId, int] = field(default_factory=dict)
     failed_together: set[RequestId] = field(default_factory=set)
     failed: set[tuple[str, bool]] = field(default_factory=set)
-    """Sessions whose last batch failed, and whether it was of finals."""
+    """Sessions that go on whose last batch failed, and whether it was of finals."""
+    present: set[str] = field(default_factory=set)
+    """Sessions that have made requests and have not left."""
 
     def suspects(self, request: Request) -> bool:
         """Return true if this request was in a batch that ended badly."""
@@ -583,6 +585,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
 
     def ask(self, request: Request) -> None:
         self.books.asked[request.id] = request
+        self.books.present.add(request.session)
         self.carry_out(self.scheduler.submit(request))
 
     @precondition(lambda self: len(self.held) < 3)
@@ -611,7 +614,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from([worker for worker, held in self.held.items() if held]))
         batch = self.held[worker].pop(0)
         failed, instructions = self.scheduler.fail(worker, batch.batch)
-        self.books.failed |= kinds(batch.requests)
+        self.books.failed |= kinds([each for each in batch.requests if each.session in self.books.present])
         for request in batch.requests:
             if len(batch.requests) > 1:
                 self.books.failed_together.add(request.id)
@@ -650,6 +653,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
     def leave(self, session: str) -> None:
         self.scheduler.forget(SessionId(session))
         self.books.failed -= {(session, False), (session, True)}
+        self.books.present.discard(session)
 
     @invariant()
     def the_state_is_sound(self) -> None:
@@ -700,15 +704,15 @@ def test_a_partial_that_a_newer_one_or_its_final_replaces_is_superseded() -> Non
 
 def test_a_partial_that_its_session_leaves_or_its_worker_takes_along_is_dropped() -> None:
     sched = scheduler(W1, max_batch=1)
-    for number, session in enumerate("aab"):
+    for number, session in enumerate("abab"):
         sched.submit(partial(number, session))
-    assert (sched.figures.in_flight, sched.figures.partials) == (2, 1)
-    sched.forget(SessionId("a"))
+    assert (sched.figures.in_flight, sched.figures.partials) == (2, 2)
+    sched.forget(SessionId("b"))
     assert sched.figures.dropped == 1
     sched.remove_worker(W1)
-    assert sched.figures.dropped == 3
+    assert sched.figures.dropped == 4
     sched.submit(partial(9, "a"))  # its audio may have killed the worker
-    assert sched.figures == QueueFigures(finals=0, partials=0, in_flight=0, superseded=0, dropped=4)
+    assert sched.figures == QueueFigures(finals=0, partials=0, in_flight=0, superseded=0, dropped=5)
 
 
 @for_each("n_sessions", [1, 3, 7])
@@ -788,6 +792,22 @@ def test_a_session_whose_translation_crashed_a_worker_gets_no_more_of_them() -> 
     assert sched.remove_worker(W1) == [Drop(first), Drop(waiting)]
     assert sched.submit(later) == [Drop(later)]
     assert ids(sched.add_worker(W2)) == [(3,)]
+
+
+@pytest.mark.parametrize("request_of", [final, partial, translation])
+@pytest.mark.parametrize("crashes", [True, False])
+def test_nothing_is_noted_of_a_session_that_left_while_its_request_was_computed(
+    request_of: Callable[..., Request], *, crashes: bool
+) -> None:
+    """Nobody would forget it any more."""
+    sched = scheduler(W1)
+    sched.submit(request_of(1))
+    sched.forget(SessionId("a"))
+    if crashes:
+        sched.remove_worker(W1)
+    else:
+        sched.fail(W1, BatchId(1))
+    sched.check_invariants()
 
 
 def test_the_translations_of_a_session_that_left_are_not_made() -> None:
