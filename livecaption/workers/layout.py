@@ -7,6 +7,7 @@ believes its workers: if `auto` turns out to be the CPU in spite of a GPU, it st
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig, gpus_by_ray
@@ -85,13 +86,18 @@ def devices(names: str, n_gpus: int) -> list[str]:
 def count_gpus(environ: Mapping[str, str] = os.environ, directory: str = "/dev") -> int:
     """Count the GPUs that CUDA shows to the processes, without calling it.
 
-    `CUDA_VISIBLE_DEVICES` lists numbers or UUIDs, of which CUDA ignores those after the first that is none, such as -1.
-    Of instances (MIG) it shows a process only one.
+    `CUDA_VISIBLE_DEVICES` lists numbers or UUIDs, of which CUDA ignores those after the first that no GPU has, such as
+    -1. Of instances (MIG) it shows a process only one.
     """
     n_files = len(device_files(directory))
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not n_files:
         return n_files
     entries = [entry.strip() for entry in visible.split(",")]
-    n_listed = next((index for index, entry in enumerate(entries) if entry in ("", "-1")), len(entries))
+    n_listed = sum(1 for _ in takewhile(lambda entry: _may_be_gpu(entry, n_files), entries))
     return min(n_listed, 1) if entries[0].startswith("MIG-") else n_listed
+
+
+def _may_be_gpu(entry: str, n_gpus: int) -> bool:
+    """Return whether this may be one of so many GPUs. Their UUIDs are in the driver only."""
+    return int(entry) < n_gpus if entry.isdecimal() else entry.startswith(("GPU-", "MIG-"))
