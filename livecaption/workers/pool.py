@@ -230,7 +230,7 @@ class WorkerPool:
         else:
             self._execute(self._scheduler.submit(request))
             return
-        asyncio.get_running_loop().call_soon(self._answer, request, error)
+        self._answer_soon(request, error)
 
     def cancel(self, cancel: Cancel) -> None:
         """Cancel requests that are no longer needed. Those that no worker has yet get no answer."""
@@ -254,15 +254,14 @@ class WorkerPool:
                 windows = [request.window for request in instruction.requests]
                 self._ready[instruction.worker].transcribe(instruction.batch, windows)
             elif isinstance(instruction, Drop):
-                dropped = TranscriptionFailed("this final is not translated", fatal=False)
-                asyncio.get_running_loop().call_soon(self._answer, instruction.request, dropped)
+                self._answer_soon(instruction.request, TranscriptionFailed("this final is not translated", fatal=False))
             else:
                 logger.error(
                     "audio of session %s crashed two workers and is not sent again",
                     logged_id(instruction.request.session),
                 )
                 self._quarantine.add(instruction.request.window, time.monotonic())
-                self._answer(instruction.request, _quarantined())
+                self._answer_soon(instruction.request, _quarantined())
 
     def _on_ready(self, worker: Worker, message: Loaded) -> None:
         is_first = self.loaded is None
@@ -342,6 +341,10 @@ class WorkerPool:
     def _fail_all(self, message: str) -> None:
         for request in self._scheduler.abandon():
             self._answer(request, WorkerDied(message, fatal=False))
+
+    def _answer_soon(self, request: Request, error: EngineError) -> None:
+        # At once its session might ask for more, which would be sent before batches that the scheduler made earlier.
+        asyncio.get_running_loop().call_soon(self._answer, request, error)
 
     def _answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
         self.counts.answer(request, answer)

@@ -21,7 +21,7 @@ from livecaption.errors import TranscriptionFailed, WorkerDied
 from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.layers import SWITCH, Layer
 from livecaption.recognition import Hypothesis, RequestId, SessionId, TranslationTask, Window
-from livecaption.scheduling.instructions import QueueFigures
+from livecaption.scheduling.instructions import GiveUp, QueueFigures
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
 from livecaption.workers import pool, spawning
@@ -735,6 +735,25 @@ async def test_stopping_ends_the_wait_for_the_next_start(start_crew: StartCrew) 
     started_s = time.monotonic()
     await crew.pool.stop()
     assert time.monotonic() - started_s < 0.5 * TIMEOUT_FACTOR
+
+
+async def test_a_request_that_follows_a_final_that_is_given_up_is_sent_behind_earlier_batches(
+    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker computes in the order of the scheduler. Otherwise its crash would be blamed on another batch."""
+    crew = await start_crew(max_batch=1)
+    [worker] = crew.pool._ready.values()
+    sent: list[int] = []
+    monkeypatch.setattr(worker, "transcribe", lambda batch, _: sent.append(batch))
+    given_up, other, more = [
+        Request(RequestId(number), SessionId(session), number, 0.0, Window(np.full(1600, number / 10, np.float32)))
+        for number, session in ((1, "a"), (2, "b"), (3, "a"))
+    ]
+    crew.pool.attach(SessionId("a"), lambda *_: crew.pool.submit(more))
+    crew.pool._execute([GiveUp(given_up), *crew.pool._scheduler.submit(other)])
+    await eventually(lambda: len(sent) == 2)
+    crew.pool.detach(SessionId("a"))
+    assert sent == [1, 2]
 
 
 async def test_all_workers_can_be_made_to_show_their_stacks(
