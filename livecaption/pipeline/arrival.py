@@ -3,7 +3,8 @@
 A client may send no audio for a while and no `stop`: a phone suspends a page, a button to talk is released, silence is
 not sent. Then the open utterance ends, and later captions keep the time on the wall. A network may hold audio back and
 deliver all of it later. Then nothing changes, because the audio catches up. The pipeline counts audio alone;
-`ArrivalClock` adds the time without audio to the events. Figures: docs/decisions/0037-pauses-of-sending.md.
+`ArrivalClock` adds the time without audio to the events, and takes it back if that audio comes after all. Figures:
+docs/decisions/0037-pauses-of-sending.md.
 
     behind = time since the first audio - length of the audio - time without audio so far
 
@@ -65,6 +66,8 @@ class ArrivalClock:
         self._is_paused = False
         self._has_speech = False  # in the newest stretch
         self._starts_ms: dict[int, int] = {}  # of the utterances whose finals are awaited
+        self._open: set[int] = set()  # the utterances that have not ended
+        self._ended_ms = 0  # the latest end of an utterance
         # The least lag of the newest audio, that of the `LAG_S` before it, and when it began to be taken.
         self._lag_ms = self._previous_lag_ms = -inf
         self._lag_since_s = 0.0
@@ -140,6 +143,8 @@ class ArrivalClock:
 
         Events must come in order.
         """
+        if isinstance(event, SpeechStart):
+            self._note_start(event)
         match event:
             case (
                 SpeechStart(start_ms=start_ms)
@@ -152,12 +157,33 @@ class ArrivalClock:
                 shift_ms = self.shift_ms(end_ms - 1)  # it may end where the next stretch begins
             case _:
                 return event
-        if isinstance(event, SpeechStart):
-            self._has_speech = True
-            self._starts_ms[event.utterance] = event.start_ms
+        if isinstance(event, SpeechEnd):
+            self._open.discard(event.utterance)
+            self._ended_ms = max(self._ended_ms, event.end_ms)
         elif isinstance(event, Final):
             self._note_final(event)
         return _shifted(event, shift_ms) if shift_ms else event
+
+    def _note_start(self, start: SpeechStart) -> None:
+        if self._is_settled and not self._open and start.start_ms >= self._ended_ms:
+            self._take_back(start.start_ms)
+        self._has_speech = True
+        self._starts_ms[start.utterance] = start.start_ms
+        self._open.add(start.utterance)
+
+    def _take_back(self, begin_ms: int) -> None:
+        """Begin a new stretch if audio is ahead of the clock, because some that was not expected any more has come.
+
+        It takes back no more than the silence since the last utterance. So no two utterances overlap on the wall.
+        """
+        punctual_ms = self._settled_shift_ms + min(self._lag_ms, 0.0)
+        behind_last_ms = self._ended_ms + self.shift_ms(self._ended_ms - 1) - begin_ms
+        shift_ms = round(max(punctual_ms, behind_last_ms, self._begin_shift_ms))
+        if (taken_back_ms := self._settled_shift_ms - shift_ms) > 0:
+            self._stretches.append(_Stretch(begin_ms, shift_ms))
+            self._settled_shift_ms = shift_ms
+            self._lag_ms += taken_back_ms
+            self._previous_lag_ms += taken_back_ms
 
     def _note_final(self, final: Final) -> None:
         self._starts_ms.pop(final.utterance, None)

@@ -1,9 +1,11 @@
 """Audio and the clock on the wall: what is a pause, what is a delay, and what time a caption has."""
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import cycle, pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from livecaption.events import Ack, CaptionWord, Event, Final, Gap, Partial, SpeechEnd, SpeechStart, Turn
@@ -13,6 +15,7 @@ from tests.support.cases import for_each
 PATIENCE_S = 3.0
 CHUNK_MS = 100
 LOOK_MS = 250
+ENDPOINT_MS = 300
 
 Arrival = tuple[int, int]
 """The time on the wall in ms, and the length of the audio that has come by then."""
@@ -41,6 +44,72 @@ def pauses_in(arrivals: Iterable[Arrival], clock: ArrivalClock, patience_s: floa
 def final(start_ms: int, end_ms: int) -> Final:
     words = (CaptionWord("word", start_ms, end_ms, 1.0),)
     return Final(0, "word", start_ms, end_ms, "en", 1.0, 0, words)
+
+
+class Talk:
+    """A stream of utterances, each with silence before it. An utterance whose audio stops is cut there, as by a server.
+
+    Args:
+        clock: gets the arrivals and the events.
+        utterances: the silence before each, and its speech, in ms.
+
+    Attributes:
+        audio_ms: the length of all audio.
+        finals: the beginning of each in the audio, and the final with its time on the wall.
+    """
+
+    def __init__(self, clock: ArrivalClock, utterances: Iterable[tuple[int, int]]) -> None:
+        self._clock = clock
+        self._coming: deque[tuple[int, int]] = deque()  # utterances that have not ended: begin and end in the audio
+        end_ms = 0
+        for silence_ms, speech_ms in utterances:
+            self._coming.append((end_ms + silence_ms, end_ms + silence_ms + speech_ms))
+            end_ms += silence_ms + speech_ms
+        self.audio_ms = end_ms + ENDPOINT_MS
+        self._has_begun = False  # the first of them
+        self._until_ms = self._look_ms = 0
+        self._awaited: deque[tuple[int, Final]] = deque()
+        self.finals: list[tuple[int, Final]] = []
+
+    def hear(self, at_ms: int, until_ms: int) -> None:
+        """Look at the talk until this time, at which the audio up to `until_ms` comes."""
+        while self._look_ms < at_ms:
+            self._look()
+            self._look_ms += LOOK_MS
+        self._clock.receive(until_ms, at_ms / 1000)
+        self._until_ms = until_ms
+        while self._coming and self._coming[0][0] < until_ms:
+            begin_ms, end_ms = self._coming[0]
+            if not self._has_begun:
+                self._has_begun = True
+                self._clock.on_the_wall(SpeechStart(self._n_utterances, begin_ms))
+            if end_ms + ENDPOINT_MS > until_ms:
+                break
+            self._end(end_ms, at_ms)
+
+    @property
+    def _n_utterances(self) -> int:
+        return len(self.finals) + len(self._awaited)
+
+    def _look(self) -> None:
+        while self._awaited and self._awaited[0][0] <= self._look_ms:
+            _, event = self._awaited.popleft()
+            on_the_wall = self._clock.on_the_wall(event)
+            assert isinstance(on_the_wall, Final)
+            self.finals.append((event.start_ms, on_the_wall))
+        is_overdue = self._clock.is_overdue(PATIENCE_S, self._look_ms / 1000)
+        if is_overdue or (self._clock.has_lost_audio and not self._has_begun):
+            if self._has_begun:
+                self._end(min(self._until_ms, self._coming[0][1]), self._look_ms)
+            self._clock.pause(self._until_ms)
+
+    def _end(self, end_ms: int, at_ms: int) -> None:
+        self._clock.on_the_wall(SpeechEnd(self._n_utterances, end_ms, "silence"))
+        begin_ms, whole_ms = self._coming.popleft()
+        self._awaited.append((at_ms + 400, replace(final(begin_ms, end_ms), utterance=self._n_utterances)))
+        self._has_begun = False
+        if end_ms < whole_ms:
+            self._coming.appendleft((end_ms, whole_ms))  # the rest is an utterance of its own
 
 
 def test_audio_that_stops_is_overdue_once_patience_is_over() -> None:
@@ -235,3 +304,38 @@ def test_pauses_are_not_counted_where_captions_have_the_time_of_the_audio() -> N
     clock = ArrivalClock(counts_pauses=False)
     assert pauses_in(live(5000) + live(5000, begins_ms=605_000, audio_ms=5000), clock) == [5000]
     assert clock.on_the_wall(final(6000, 7000)) == final(6000, 7000)
+
+
+Utterances = list[tuple[int, int]]
+UTTERANCES = st.lists(st.tuples(st.integers(ENDPOINT_MS, 5000), st.integers(200, 8000)), min_size=3, max_size=12)
+
+
+@given(
+    UTTERANCES, st.integers(CHUNK_MS, 20_000), st.integers(0, 20_000), st.floats(1.2, 1000), st.integers(4000, 900_000)
+)
+@example([(4000, 3000), (3000, 8000), (5000, 8000)], 3000, 8000, 2.0, 4000)
+def test_a_network_that_holds_audio_back_costs_no_time_once_all_of_it_has_come(
+    utterances: Utterances, stall_begins_ms: int, stall_ms: int, speed: float, pause_ms: int
+) -> None:
+    """Each silence takes back as much as it lasts. The last utterance comes after a true pause, which counts."""
+    caught_up_ms = stall_begins_ms + stall_ms * speed / (speed - 1)
+    talk: Utterances = []
+    begin_ms = silence_ms = 0
+    for utterance in cycle(utterances):
+        silence_ms += utterance[0] * (begin_ms > caught_up_ms)
+        begin_ms += sum(utterance)
+        talk.append(utterance)
+        if silence_ms > stall_ms:
+            break
+    clock = ArrivalClock()
+    simulation = Talk(clock, [*talk, (3000, 3000)])
+    for until_ms in range(CHUNK_MS, simulation.audio_ms + CHUNK_MS, CHUNK_MS):
+        late_ms = stall_ms - (until_ms - stall_begins_ms) * (1 - 1 / speed) if until_ms > stall_begins_ms else 0
+        paused_ms = pause_ms if until_ms > begin_ms + 2000 else 0
+        simulation.hear(until_ms + round(max(0, late_ms)) + paused_ms, until_ms)
+    simulation.hear(simulation.audio_ms + pause_ms + 1000, simulation.audio_ms + CHUNK_MS)
+    *_, (before_ms, before), (after_ms, after) = simulation.finals
+    assert abs(before.start_ms - before_ms) < MIN_SHIFT_MS
+    assert abs(after.start_ms - after_ms - pause_ms) < MIN_SHIFT_MS
+    for (_, earlier), (_, later) in pairwise(simulation.finals):
+        assert earlier.end_ms <= later.start_ms
