@@ -125,11 +125,12 @@ class AudioInput:
     def skip_to(self, at_ms: int) -> Gap | None:
         """Take the next audio for that from `at_ms` on, because the audio before it is lost. Return what is lost.
 
-        None: nothing, because audio has come already, or begins there or later.
+        None: nothing, because the audio so far ends there or later.
         """
         received_ms = self._pipeline.received_ms
-        if at_ms <= received_ms or not self._pipeline.skip_to(at_ms):
+        if at_ms <= received_ms:
             return None
+        self._execute(self._pipeline.skip_to(at_ms, time.monotonic()))
         self._clock.skip_to(at_ms)
         self.skipped_ms += at_ms - received_ms
         return Gap(received_ms, at_ms)

@@ -99,8 +99,10 @@ class ArrivalClock:
             self._lag_since_s, self._lag_ms, self._previous_lag_ms = now_s, lag_ms, self._lag_ms
 
     def skip_to(self, at_ms: int) -> None:
-        """Note that the audio before `at_ms` is lost. It has not come, so nothing is ahead of the clock by it."""
-        self._begin_ms = self._until_ms = at_ms
+        """Note that the audio before `at_ms` is lost. At the beginning, nothing is ahead of the clock by it."""
+        if self._began_s is None:
+            self._begin_ms = at_ms
+        self._until_ms = at_ms
 
     def excuse(self, now_s: float) -> None:
         """Note that audio could not come until now, for a reason that is not the client's."""

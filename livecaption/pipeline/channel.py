@@ -86,16 +86,10 @@ class ChannelPipeline:
         self._options = options
         self._service_level = service_level
         self._record = record
-        self._n_skipped = n_skipped
-        self._framer = Framer()
-        self._detector = VoiceActivityDetector()
-        # While no words are known, nothing indicates that a sentence has ended. Without partials none ever are.
-        self._cutter = UtteranceCutter(
-            options.endpointing, self._detector.judge, begin, numbers, begins_mid_phrase=options.partials
-        )
+        self._numbers = numbers
+        self._begin_at(begin, n_skipped)
         self._open: OpenUtterance | None = None
         self._newest_ended: _EndedUtterance | None = None
-        self._done_until = begin  # all audio before this is in ended utterances, or discarded
         self._speakers = Speakers(options.speakers, highest_speaker(finals)) if options.needs_voices else None
         self._finals = FinalQueue(next((final for final in reversed(finals) if final.text), None), self._speakers)
         self._failures: dict[int, ErrorReport] = {}  # by utterances whose finals are not released
@@ -103,8 +97,19 @@ class ChannelPipeline:
             channel_id, options.of_windows, service_level, next_request_id, self._finals, finals
         )
         self._translations = Translations(options.tracks, options.transcription.task, self._requests.translate)
-        self._chunk_begin = begin  # beginning of the newest chunk
         self._last_voiced_s = 0.0
+
+    def _begin_at(self, begin: int, n_skipped: int) -> None:
+        self._n_skipped = n_skipped
+        self._framer = Framer()
+        self._detector = VoiceActivityDetector()
+        options, judge = self._options, self._detector.judge
+        # While no words are known, nothing indicates that a sentence has ended. Without partials none ever are.
+        self._cutter = UtteranceCutter(
+            options.endpointing, judge, begin, self._numbers, begins_mid_phrase=options.partials
+        )
+        self._done_until = begin  # all audio before this is in ended utterances, or discarded
+        self._chunk_begin = begin  # beginning of the newest chunk
 
     @property
     def now(self) -> int:
@@ -168,6 +173,13 @@ class ChannelPipeline:
         """End the open utterance as silence does, because no audio comes."""
         outputs = self._handle(self._cutter.flush("silence"), now_s, self._last_voiced_s)
         self._requests.forget_audio()  # the next utterance does not follow it
+        return outputs
+
+    def skip_to(self, at: int, now_s: float) -> list[Output]:
+        """End the open utterance, and treat the next audio as that from `at` on: see `StreamPipeline.skip_to`."""
+        outputs = self.pause(now_s)
+        begin = max(at, self.now)
+        self._begin_at(begin, begin - at)
         return outputs
 
     def flush(self, mark: Flushed, now_s: float) -> list[Output]:

@@ -199,16 +199,11 @@ class StreamPipeline:
         """
         return self._intake.rewind()
 
-    def skip_to(self, at_ms: int) -> bool:
-        """Treat the next audio as that from `at_ms` on, because the audio before it is lost.
-
-        Returns:
-            False, and nothing is changed, if audio has come already, or `at_ms` is before the beginning.
-        """
-        if not self._is_untouched or at_ms < self._resume_point.audio_ms:
-            return False
-        self._prepare(self.options, replace(self._resume_point, audio_ms=at_ms))
-        return True
+    def skip_to(self, at_ms: int, now_s: float) -> list[Output]:
+        """Treat the next audio as that from `at_ms` on, because the audio before it is lost. Open utterances end."""
+        assert at_ms >= self.received_ms
+        self._intake = Intake(self.options.audio, at_ms, self.options.channel_mode)
+        return self._of_all(lambda channel: channel.skip_to(samples_of(at_ms), now_s))
 
     @property
     def _is_untouched(self) -> bool:

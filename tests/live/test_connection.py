@@ -123,6 +123,23 @@ async def test_audio_that_is_sent_again_from_received_ms_counts_once_and_complet
     assert abs(end_ms - 1500) < 200
 
 
+async def test_audio_that_the_publisher_has_no_more_is_a_gap_and_later_audio_keeps_its_time(client: Client) -> None:
+    socket, ready = await start(client)
+    await socket.send_bytes(SPEECH)
+    seen = await read_until(socket, "speech_start")
+    await drop(client, socket)
+    socket = await resume(client, ready, seen["seq"], audio_from_ms=8000)
+    assert (await read_event(socket))["received_ms"] == 8000
+    await socket.send_bytes(SPEECH + PAUSE)
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    gaps = [(event["start_ms"], event["end_ms"]) for event in events if event["type"] == "gap"]
+    assert gaps == [(len(SPEECH) // 32, 8000)]
+    starts = [event["start_ms"] for event in events if event["type"] == "final"]
+    assert starts == [seen["start_ms"], pytest.approx(8200, abs=100)]
+    assert events[-1]["received_ms"] == 8000 + len(SPEECH + PAUSE) // 32
+
+
 async def test_a_wrong_token_is_refused_and_changes_nothing(client: Client) -> None:
     socket, ready = await start(client)
     for token in ("", "wrong", ready["resume_token"][:-1], "\u00e4"):

@@ -131,6 +131,16 @@ def test_audio_that_is_lost_has_not_come_and_that_after_it_is_overdue_like_any_o
     assert clock.on_the_wall(final(601_000, 605_000)) == final(601_000, 605_000)
 
 
+def test_audio_that_is_lost_within_a_stream_has_taken_its_time() -> None:
+    clock = ArrivalClock()
+    pauses_in(live(5000), clock)
+    clock.excuse(30.0)
+    clock.skip_to(30_000)
+    assert pauses_in(live(10_000, begins_ms=30_000, audio_ms=30_000), clock) == []
+    assert not clock.has_lost_audio
+    assert clock.on_the_wall(final(31_000, 35_000)) == final(31_000, 35_000)
+
+
 def test_captions_after_a_pause_have_the_time_on_the_wall() -> None:
     clock = ArrivalClock()
     assert pauses_in(live(5000) + live(5000, begins_ms=605_000, audio_ms=5000), clock) == [5000]

@@ -290,7 +290,7 @@ def test_a_channel_whose_newest_final_is_beyond_a_lost_utterance_goes_on_above_i
     """The utterance of the other channel that was open is lost, so its number stays free."""
     finals = (replace(Final(1, "Right.", 900, 4000, "en", 0.9, 300), channel=1),)
     stream = apart(resume_point=ResumePoint(finals, 300, {1: 4000}))
-    assert stream.skip_to(5000)
+    stream.skip_to(5000, 0.0)
     outputs = stream.receive_audio(together(sound("silence 900ms"), sound("speech 900ms")), 0.0)
     assert [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)] == [2]
 
@@ -316,7 +316,7 @@ def test_the_text_of_a_channel_before_a_servers_death_is_the_context_of_that_cha
 
 def test_audio_that_is_lost_is_skipped_in_all_channels() -> None:
     stream = apart(resume_point=ResumePoint((), 1000, {1: 7000}))
-    assert stream.skip_to(5000)
+    stream.skip_to(5000, 0.0)
     outputs = stream.receive_audio(together(sound("speech 2500ms"), sound("speech 2500ms")), 0.0)
     starts = {event.channel: event.start_ms for event in events(outputs) if isinstance(event, SpeechStart)}
     assert starts[0] < 5100
