@@ -274,7 +274,8 @@ class Connection:
         if isinstance(command, Open | Reattach):
             self._overdue.cancel()  # the client has done its part
         if isinstance(command, Open):
-            await self._open(command)
+            with self._sessions.counting_refusals():
+                await self._open(command)
         elif isinstance(command, Reattach) and self._takeover is not None:
             await self._takeover.fetch(command)
             if not self._closing.is_set():  # it may be by now
@@ -338,11 +339,7 @@ class Connection:
             Unavailable: see `SessionRegistry.check_admission`.
         """
         self._slot.close()
-        try:
-            self._sessions.check_admission()
-        except LivecaptionError as error:
-            self._sessions.refused[error.code] += 1
-            raise
+        self._sessions.check_admission()
 
     def _reattach(self, command: Reattach) -> None:
         session = self._sessions.find(command.session)

@@ -156,7 +156,7 @@ class SessionRegistry:
                 slot.enter_context(self.admitted())
                 is_admitted = True
             n_channels = command.options.n_channels_apart or 1
-            self._slots.add_channels(n_channels, slot, self.refused, n_held=int(is_admitted), former=former)
+            self._slots.add_channels(n_channels, slot, n_held=int(is_admitted), former=former)
             session = self._opener.new(
                 command, self._session_parked, self._session_ended, resumable=resumable, room=room
             )
@@ -167,7 +167,16 @@ class SessionRegistry:
     def check_open(self, command: Open, n_held: int) -> None:
         """Check that `open` would accept this, where it replaces no session of this server. It raises the same."""
         self._opener.check(command)
-        self._slots.check_channels(command.options.n_channels_apart or 1, self.refused, n_held=n_held)
+        self._slots.check_channels(command.options.n_channels_apart or 1, n_held=n_held)
+
+    @contextmanager
+    def counting_refusals(self) -> Iterator[None]:
+        """Count the error by which a stream is refused here."""
+        try:
+            yield
+        except LivecaptionError as error:
+            self.refused[error.code] += 1
+            raise
 
     def reopen(self, earlier: InterruptedSession, options: StreamOptions, news: News | None = None) -> LiveSession:
         """Go on with a session of another server: it waits for its publisher from now on.
@@ -195,7 +204,7 @@ class SessionRegistry:
         if not self._slots.holds(session.id) and not session.hub.closed:
             with ExitStack() as slot:
                 slot.enter_context(self.admitted())
-                self._slots.add_channels(session.options.n_channels_apart or 1, slot, self.refused)
+                self._slots.add_channels(session.options.n_channels_apart or 1, slot)
                 self._slots.keep(session.id, slot.pop_all(), session.options.n_channels_apart or 1)
         self._slots.note_back(session.id)
         self.n_resumed += 1

@@ -6,7 +6,6 @@ same, who then needs a slot again: docs/decisions/0046-slots-of-lost-publishers.
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -151,9 +150,7 @@ class Slots:
             self._on_taken(name)
         return taken is not None
 
-    def add_channels(
-        self, n_channels: int, slot: ExitStack, refused: Counter[str], *, n_held: int = 1, former: str | None = None
-    ) -> None:
+    def add_channels(self, n_channels: int, slot: ExitStack, *, n_held: int = 1, former: str | None = None) -> None:
         """Hold a slot for each channel that is captioned apart, beside those that are held.
 
         A session that is alone gets them also on a slow machine, as a single stream does: it hurts nobody else. So does
@@ -162,14 +159,13 @@ class Slots:
         Args:
             n_channels: the number of these channels.
             slot: holds the slots.
-            refused: counts refusals by their code.
             n_held: the number of those that it holds already.
             former: the session with slots that is replaced. It gives them up, unless this method raises.
 
         Raises:
             InvalidMessage, Unavailable: see `check_channels`.
         """
-        n_more = self.check_channels(n_channels, refused, n_held=n_held, former=former)
+        n_more = self.check_channels(n_channels, n_held=n_held, former=former)
         if n_more:
             self.take(n_more, former)
         if former is not None:
@@ -177,9 +173,7 @@ class Slots:
         for _ in range(n_channels - n_held):
             slot.enter_context(self.hold())
 
-    def check_channels(
-        self, n_channels: int, refused: Counter[str], *, n_held: int = 1, former: str | None = None
-    ) -> int:
+    def check_channels(self, n_channels: int, *, n_held: int = 1, former: str | None = None) -> int:
         """Check that there is a slot for each channel; see `add_channels`. Return the number of others to be taken.
 
         Raises:
@@ -188,9 +182,7 @@ class Slots:
         """
         if self._max_streams is not None and n_channels > self._max_streams:
             message = f"{n_channels} channels apart take as many streams; --max-streams is {self._max_streams} here"
-            never = InvalidMessage(message, code="unsupported_channels")
-            refused[never.code] += 1
-            raise never
+            raise InvalidMessage(message, code="unsupported_channels")
         n_own = n_held + (0 if former is None else self._held[former].n)
         n_more = n_channels - n_own
         is_alone = self._max_streams is None and len(self) == n_own
@@ -199,7 +191,5 @@ class Slots:
         if self.to_take(n_more, former) is None:
             n_free = n_own + max(0, self.limit.n - len(self))
             message = f"{n_channels} channels apart take as many streams; this server has room for {n_free} now"
-            refusal = Unavailable(message, retry_after_s=RETRY_AFTER_S)
-            refused[refusal.code] += 1
-            raise refusal
+            raise Unavailable(message, retry_after_s=RETRY_AFTER_S)
         return n_more

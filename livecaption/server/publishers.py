@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 
 from livecaption.errors import LivecaptionError, UpgradeRequired
 from livecaption.live.connection import Connection
+from livecaption.live.dialects.commands import Open
 from livecaption.live.dialects.dialect import Dialect, Route
 from livecaption.live.websocket import WebSocket
 from livecaption.server import auth, http
@@ -62,6 +63,9 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
                 services.lobby.check()
             else:
                 services.sessions.check_admission()
+            for command in dialect.connected():
+                if isinstance(command, Open):  # the address has its options
+                    services.sessions.check_open(command, n_held=0)
     except LivecaptionError as error:
         if await given_to_one_with_room(request, error):
             return gone()

@@ -10,7 +10,7 @@ import pytest
 from livecaption.config import Config
 from livecaption.ipc.config import EngineConfig
 from livecaption.server.lifecycle import running_server
-from tests.foreign.test_deepgram import OPTIONS, environment, talk
+from tests.foreign.test_deepgram import talk
 from tests.foreign.test_deepgram_recordings import options
 from tests.foreign.test_openai_realtime import COMPLETED, RATE_HZ, events_until, send
 from tests.support.foreign import client
@@ -20,6 +20,7 @@ from tests.support.speech import pcm_s16le, sound
 deepgram = client("deepgram")
 httpx = client("httpx")
 openai = client("openai")
+websockets = client("websockets")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 """Deepgram's SDK uses names of `websockets` that are old."""
@@ -71,16 +72,10 @@ async def test_words_have_no_speaker_unless_the_client_asks(meeting: str) -> Non
 
 
 async def test_a_stream_that_wants_speakers_is_refused_where_there_are_none(url: str) -> None:
-    def listen() -> list[Any]:
-        messages: list[Any] = []
-        sdk = deepgram.DeepgramClient(api_key="any", environment=environment(url))
-        with sdk.listen.v1.connect(**OPTIONS, diarize="true") as connection:
-            connection.on(deepgram.core.events.EventType.MESSAGE, messages.append)
-            connection.start_listening()
-        return messages
-
-    messages = await asyncio.to_thread(listen)
-    assert [message.variant for message in messages if message.type == "Error"] == ["unsupported_speakers"]
+    with pytest.raises(websockets.exceptions.InvalidStatus) as refusal:
+        await asyncio.to_thread(talk, url, diarize="true")
+    assert refusal.value.response.status_code == 400
+    assert "--speakers" in refusal.value.response.headers["dg-error"]
 
 
 async def test_a_recording_has_the_speakers_of_words_utterances_and_paragraphs(meeting: str) -> None:

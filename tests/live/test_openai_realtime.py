@@ -128,6 +128,15 @@ async def test_a_key_is_needed_before_the_upgrade_and_a_browser_sends_it_as_a_su
         await socket.close()
 
 
+async def test_a_model_in_the_address_that_the_server_is_not_able_to_be_is_refused_before_the_upgrade(
+    client: Client,
+) -> None:
+    answer = await client.get(PATH, params={"model": "gpt-4o-transcribe-diarize"})
+    assert (answer.status, (await answer.json())["error"]["code"]) == (400, "unsupported_speakers")
+    with pytest.raises(WSServerHandshakeError, match="400"):
+        await client.ws_connect(PATH, params={"model": "gpt-4o-transcribe-diarize"})
+
+
 async def test_a_full_server_refuses_before_the_upgrade(start_server: StartServer) -> None:
     client = await start_server(max_streams=1)
     socket = await connect(client)

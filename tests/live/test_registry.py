@@ -145,6 +145,9 @@ async def test_more_channels_than_max_streams_are_refused_for_good(start_server:
     assert refusal["message"] == "8 channels apart take as many streams; --max-streams is 3 here"
     assert sessions.refused == {"unsupported_channels": 1}
     await eventually(lambda: len(sessions) == 0)
+    answer = await client.get("/v1/stream?channels=8&channel_mode=separate")
+    assert (answer.status, (await answer.json())["code"]) == (400, "unsupported_channels")
+    assert sessions.refused == {"unsupported_channels": 2}
 
 
 async def test_a_session_that_is_alone_gets_its_channels_also_on_a_slow_machine(

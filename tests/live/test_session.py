@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
+from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, WSServerHandshakeError
 
 from livecaption.live.config import AudioLimits, LiveConfig, SessionLimits, SocketLimits
 from livecaption.live.dialects.native import LIMITS
@@ -434,12 +434,17 @@ async def test_a_client_that_only_sends_a_file_is_captioned_by_the_options_of_th
         ("encoding=opus", "unsupported_encoding"),
         ("words=maybe", "invalid_message"),
         ("channels=9", "unsupported_channels"),
+        ("language=en,tlh", "unsupported_language"),
+        ("translate=fr", "unsupported_translation"),
+        ("speakers=true", "unsupported_speakers"),
     ],
 )
 async def test_a_wrong_option_in_the_address_is_refused_in_http(client: Client, query: str, code: str) -> None:
     response = await client.get(f"/v1/stream?{query}")
     assert response.status == 400
     assert (await response.json())["code"] == code
+    with pytest.raises(WSServerHandshakeError, match="400"):
+        await client.ws_connect(f"/v1/stream?{query}")
 
 
 async def test_samples_of_another_encoding_are_reported_once_and_captions_go_on(client: Client) -> None:

@@ -1,6 +1,5 @@
 """Which slots are taken from publishers that are away."""
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -105,19 +104,18 @@ def test_a_stream_gets_the_slots_of_the_one_that_it_replaces_and_takes_no_others
     hold(slots, "former", 2)
     hold(slots, "other")
     slots.note_away("former")
-    refused: Counter[str] = Counter()
     for n_channels in (3, 4):
         with ExitStack() as slot, pytest.raises(LivecaptionError):
-            slots.add_channels(n_channels, slot, refused, n_held=0, former="former")
+            slots.add_channels(n_channels, slot, n_held=0, former="former")
         assert (len(slots), slots.holds("former")) == (3, True)
     with ExitStack() as slot:
-        slots.add_channels(2, slot, refused, n_held=0, former="former")
+        slots.add_channels(2, slot, n_held=0, former="former")
         assert (len(slots), slots.holds("former"), slots.holds("other")) == (3, False, True)
     assert len(slots) == 1
     slots.note_away("other")
     hold(slots, "former", 2)
     with ExitStack() as slot:
-        slots.add_channels(3, slot, refused, n_held=0, former="former")  # one of them is that of the other
+        slots.add_channels(3, slot, n_held=0, former="former")  # one of them is that of the other
         assert (len(slots), slots.holds("former"), slots.holds("other")) == (3, False, False)
 
 
@@ -130,5 +128,5 @@ def test_a_replacement_is_no_new_load_also_while_finals_are_late(
     monkeypatch.setattr(Pool, "load", replace(FRESH, partials_paused=True))
     assert slots.to_take() is None
     with ExitStack() as slot:
-        slots.add_channels(1, slot, Counter(), n_held=0, former="a")
+        slots.add_channels(1, slot, n_held=0, former="a")
         assert (len(slots), slots.holds("a")) == (2, False)

@@ -76,7 +76,10 @@ class Dialect(Protocol):
     claimed_room: str
 
     def connected(self) -> list[Control]:
-        """Return the commands before the first message; some protocols have all options in the address."""
+        """Return the commands before the first message; some protocols have all options in the address.
+
+        It may be called before the upgrade too, to judge them.
+        """
 
     def receive(self, message: str | bytes) -> Iterable[Command]:
         """Read a message: return the commands in it. Each is executed before the next one is asked for.

@@ -154,7 +154,9 @@ def accept(handshake: Handshake, endpointing: EndpointingConfig) -> Native:
     """
     if claimed := handshake.query.get("resume", ""):
         return Native(endpointing, claimed)
-    return Native(endpointing, "", handshake.query.get("room", ""), start_fields(handshake.query))
+    # Options in the address open a session without a room.
+    address = start_fields(handshake.query)
+    return Native(endpointing, "", "" if address else handshake.query.get("room", ""), address)
 
 
 def refusal(error: LivecaptionError, request_id: str = "", **fields: object) -> HttpAnswer:

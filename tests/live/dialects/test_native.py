@@ -178,6 +178,7 @@ def test_a_room_is_named_in_start_alone() -> None:
 def test_an_address_may_name_the_room_that_its_start_is_about() -> None:
     named = ROUTE.accept(Handshake({"room": "pycon"}), DEFAULT)
     assert (named.claimed, named.claimed_room, named.connected()) == ("", "pycon", [])
+    assert ROUTE.accept(Handshake({"room": "pycon", "words": "true"}), DEFAULT).claimed_room == ""
 
 
 @for_each(
