@@ -83,7 +83,7 @@ async def body_of(request: web.Request, kind: type[Any], *, lenient: bool = Fals
     """
     try:
         return from_plain(kind, await request.json(), lenient=lenient)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, LookupError, RecursionError) as error:  # LookupError: an unknown charset
         raise InvalidMessage(f"the body is not the JSON object that is expected: {error}") from None
 
 
