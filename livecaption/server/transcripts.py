@@ -352,6 +352,8 @@ def _ranged(request: web.Request, body: memoryview, content_type: str) -> tuple[
     status = 200
     if asked != whole:
         start, end, _ = asked.indices(len(body))
+        if request.headers[hdrs.RANGE].lower().rstrip("0") == "bytes=-":
+            end = 0  # no byte is the last 0 of them; aiohttp takes these for all
         status, part = (206, f"{start}-{end - 1}") if start < end else (416, "*")
         headers[hdrs.CONTENT_RANGE] = f"bytes {part}/{len(body)}"
         body = body[start:end]

@@ -418,6 +418,12 @@ async def test_a_session_gets_another_title_by_which_it_is_found(stored: Client)
     assert (found["id"], found["title"]) == ("council", "Budget debate")
 
 
+async def test_a_body_in_a_charset_that_nobody_knows_is_refused(only_read: Client) -> None:
+    headers = {"Content-Type": "application/json; charset=klingon"}
+    response = await only_read.patch("/v1/sessions/council", data=b'{"title": "Budget"}', headers=headers)
+    assert (response.status, (await response.json())["code"]) == (400, "invalid_message")
+
+
 @pytest.mark.parametrize(
     "body", ["{}", "[]", "no JSON", '{"title": 5}', '{"names": {}}', '{"names": []}', json.dumps({"title": "x" * 201})]
 )
@@ -663,6 +669,8 @@ async def test_where_nothing_is_stored_a_session_that_runs_is_exported_as_far_as
     # The end of a cue depends on the next one.
     assert await (await client.get(f"{path}.vtt")).text() == "WEBVTT\n\n"
     assert (await client.get(f"{path}.vtt", headers={"Range": "bytes=8-"})).status == 416
+    for asked, status in (("bytes=-2", 206), ("bytes=-0", 416), ("bytes=0-", 206)):
+        assert (await client.get(f"{path}.vtt", headers={"Range": asked})).status == status
 
 
 async def test_where_nothing_is_stored_a_session_that_ended_is_exported_as_long_as_it_can_be_read_along(
