@@ -13,9 +13,9 @@ from livecaption.decoding import sandbox
 from livecaption.decoding.decoder import DecoderConfig
 from livecaption.delivery import destination, outgoing, receiver
 from livecaption.evaluation import siege
-from livecaption.live import connection, lobby, outbox, turn
+from livecaption.live import lobby, outbox, turn
 from livecaption.live.allowance import BYTES_OF_A_MESSAGE
-from livecaption.live.dialects import native, openai_realtime, wyoming_events
+from livecaption.live.dialects import dialect, native, openai_realtime, wyoming_events
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.scheduling import translations
@@ -43,7 +43,7 @@ BOUNDS = {
     "events of Wyoming": f"an event of Wyoming | {wyoming_events.MAX_LINE_BYTES // KIB} KiB a line, "
     f"{wyoming_events.MAX_DATA_BYTES // KIB} KiB of data, {wyoming_events.MAX_PAYLOAD_BYTES // MIB} MiB of payload |",
     "lobby": f"those at `/` | {lobby.MAX_CONNECTIONS} of each, for {SOCKET.start_timeout_s:.0f} s |",
-    "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
+    "errors": f"bad messages of a publisher | {dialect.MAX_ERRORS} |",
     "wrong tokens": f"/64 network) | {attempts.MAX_WRONG} a minute, of the last {attempts.MAX_ADDRESSES} addresses |",
     "keys": f"keys; tokens of one request | {keys.MAX_KEYS}; {keys.MAX_SHOWN} |",
     "audio": f"{AUDIO.audio_s_per_s:.0f} s a second, {AUDIO.burst_s:.0f} s at once",

@@ -32,8 +32,6 @@ from livecaption.live.transport import Transport
 from livecaption.live.websocket import DATA
 from livecaption.recognition import logged_id
 
-MAX_ERRORS = 20
-"""Bad messages before a stream is closed: enough to learn from, too few to fill a log."""
 STOOD_STILL_S = 1.0
 """Delay of a time-out in s that shows that this process was stopped. What came meanwhile is not read yet. Longer: after
 a short stop, publishers are refused whose first message waits. Shorter: a busy process gives silent ones more time."""
@@ -257,7 +255,7 @@ class Connection:
     def _report(self, error: LivecaptionError) -> None:
         """Report a mistake of the client, or raise it where the stream ends with it."""
         self._n_errors += 1
-        if self._session is None or error.fatal or self._n_errors >= MAX_ERRORS:
+        if self._session is None or error.fatal or self._n_errors >= self._dialect.limits.max_errors:
             raise error
         self._session.report(error)
 

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
 from livecaption.live.config import AudioLimits, LiveConfig, SessionLimits
+from livecaption.live.dialects.dialect import MAX_ERRORS
 from livecaption.live.dialects.openai_realtime import LIMITS
 from livecaption.live.registry import SessionRegistry
 from livecaption.server.services import SERVICES
@@ -86,9 +87,11 @@ async def test_a_socket_may_be_idle_for_any_time_and_is_used_again(start_server:
 
 async def test_a_language_that_the_model_does_not_have_changes_nothing(client: Client) -> None:
     wrong = {**asking(transcription={"language": "tlh"}), "event_id": "klingon"}
-    socket = await connect(client, wrong, asking(transcription={"language": "en"}), append(TURN))
-    error = (await read_event(socket))["error"]
-    assert (error["code"], error["event_id"]) == ("unsupported_language", "klingon")
+    n_wrong = MAX_ERRORS + 1
+    socket = await connect(client, *[wrong] * n_wrong, asking(transcription={"language": "en"}), append(TURN))
+    for _ in range(n_wrong):
+        error = (await read_event(socket))["error"]
+        assert (error["code"], error["event_id"]) == ("unsupported_language", "klingon")
     updated = await read_event(socket)
     assert updated["session"]["audio"]["input"]["transcription"] == {"language": "en"}
     assert (await read_until(socket, COMPLETED))["transcript"]

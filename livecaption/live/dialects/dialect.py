@@ -24,12 +24,17 @@ COUNTED_CHARACTERS = 64 * 1024
 """Characters of a text that are encoded at once to count its bytes. More: new memory for each, which takes longer."""
 
 
+MAX_ERRORS = 20
+"""Bad messages before a stream is closed: enough to learn from, too few to fill a log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The largest messages of a client, in bytes."""
+    """The limits of a client: its largest messages, in bytes, and how many bad ones there are before a close."""
 
     max_text_bytes: int
     max_binary_bytes: int
+    max_errors: float = MAX_ERRORS
 
     def check(self, message: str | bytes) -> None:
         """Check the size of a message.

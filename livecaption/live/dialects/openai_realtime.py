@@ -17,6 +17,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar, Literal
 
 from livecaption.errors import InvalidMessage
@@ -39,7 +40,11 @@ MAX_APPEND_BYTES = 15 * 1024 * 1024
 """Audio of one message, at most, as at OpenAI: five minutes of 24 kHz."""
 MAX_FIELDS_CHARACTERS = 64 * 1024
 """The rest of a message, without its audio. Only this is parsed as JSON, in 1 ms."""
-LIMITS = Limits(max_text_bytes=MAX_APPEND_BYTES * 4 // 3 + MAX_FIELDS_CHARACTERS, max_binary_bytes=1024 * 1024)
+LIMITS = Limits(
+    max_text_bytes=MAX_APPEND_BYTES * 4 // 3 + MAX_FIELDS_CHARACTERS,
+    max_binary_bytes=1024 * 1024,
+    max_errors=inf,  # a session goes on, as at OpenAI
+)
 PIECE_CHARACTERS = 64 * 1024
 """Base64 that is decoded at once, in 0.2 ms; a multiple of 4. Others have their turn between two pieces."""
 MAX_ID_CHARACTERS = 512
