@@ -272,8 +272,11 @@ class Connection:
         if isinstance(command, Open | Reattach):
             self._overdue.cancel()  # the client has done its part
         if isinstance(command, Open):
-            with self._sessions.counting_refusals():
+            try:
                 await self._open(command)
+            except LivecaptionError as error:
+                self._sessions.refused[error.code] += 1
+                raise
         elif isinstance(command, Reattach) and self._takeover is not None:
             await self._takeover.fetch(command)
             if not self._closing.is_set():  # it may be by now

@@ -169,15 +169,6 @@ class SessionRegistry:
         self._opener.check(command)
         self._slots.check_channels(command.options.n_channels_apart or 1, n_held=n_held)
 
-    @contextmanager
-    def counting_refusals(self) -> Iterator[None]:
-        """Count the error by which a stream is refused here."""
-        try:
-            yield
-        except LivecaptionError as error:
-            self.refused[error.code] += 1
-            raise
-
     def reopen(self, earlier: InterruptedSession, options: StreamOptions, news: News | None = None) -> LiveSession:
         """Go on with a session of another server: it waits for its publisher from now on.
 
