@@ -3,7 +3,8 @@
 The playlist of the video names that of the captions, and the player joins both by their clocks: `X-TIMESTAMP-MAP` has
 the time of the video at which the captions begin. A cue that spans segments is in each of them, with its whole times.
 Segments without speech exist, and are empty. A segment is listed when nothing in it can change any more. So captions
-are a segment, and the longest utterance, behind the speech. Source: RFC 8216, 3.5 and 4.3.
+are a segment, and the longest utterance, behind the speech: two utterances and a cue where there is no pause. Source:
+RFC 8216, 3.5 and 4.3.
 """
 
 from collections.abc import Iterable

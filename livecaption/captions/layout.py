@@ -7,9 +7,9 @@ Between two cues there is either no gap or one of at least 80 ms. (Figures: BBC 
 Style Guide, General Requirements. The cheapest of all possible breaks are chosen: Knuth and Plass, 1981.)
 
 Channels that are kept apart are laid out apart: their cues overlap where people speak at the same time. In a channel,
-each utterance begins its own cue, because after a pause another person may speak. So does each turn. Utterances of one
-speaker without a pause between them are set as one text. They come from a cut at the length limit, which is not the
-speaker's.
+each utterance begins its own cue, because after a pause another person may speak. So does each turn. An utterance of
+the same speaker without a pause before it is set together with the last cue before it. It comes from a cut at the
+length limit, which is not the speaker's.
 
 Pure. It does not depend on file formats. Text that runs from right to left stays in spoken order; players reorder it.
 """
@@ -17,10 +17,10 @@ Pure. It does not depend on file formats. Text that runs from right to left stay
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
-from livecaption.captions.character_times import character_times_ms
+from livecaption.captions.character_times import Times, character_times_ms
 from livecaption.captions.labels import NO_NAMES, Names, in_turns, label, n_characters, prefix
 from livecaption.captions.line_breaking import PLAIN, BreakableText, shortened, width
 from livecaption.events import Final
@@ -115,7 +115,7 @@ class GrowingCues:
     def push(self, final: Final, names: Names = NO_NAMES) -> list[Cue]:
         """Take the next final, and return the cues that can no longer change. Their speakers have these names."""
         if final.channel not in self._channels:
-            self._channels[final.channel] = _ChannelCues(self._line_length, labelled=self._labelled)
+            self._channels[final.channel] = _ChannelCues(self._line_length, final.channel, labelled=self._labelled)
         channel = self._channels[final.channel]
         complete = [cue for turn in in_turns(final) for cue in channel.push(turn, label(turn, names))]
         if final.channel is None:
@@ -149,76 +149,103 @@ def _in_time(cue: Cue) -> tuple[int, int]:
     return cue.start_ms, cue.channel or 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Speech:
+    """Text of one speaker without pauses, which the name may precede; `times_ms` are those of its characters."""
+
+    text: str
+    times_ms: Times
+    language: str | None
+    end_ms: int
+
+    def longer(self, final: Final) -> "_Speech":
+        """Return the speech with an utterance that follows without a pause."""
+        times_ms = self.times_ms + character_times_ms(final)
+        return replace(self, text=f"{self.text} {final.text}", times_ms=times_ms, end_ms=final.end_ms)
+
+    def rest(self, n: int) -> "_Speech":
+        """Return the last `n` characters, not counting spaces."""
+        text = self.text[_offset(self.text, len(self.times_ms) - n) :]
+        return replace(self, text=text.lstrip(), times_ms=self.times_ms[-n:])
+
+
 class _ChannelCues:
     """The cues of one channel, which do not overlap.
 
     A cue is complete when somebody speaks again after a pause, or somebody else speaks. An utterance without a pause
-    before it is set together with the preceding one. The end of the last cue depends on the next cue.
+    before it is set together with the last cue before it. So somebody who never pauses has captions too. The end of the
+    last cue depends on the next cue.
     """
 
-    def __init__(self, line_length: int, *, labelled: bool) -> None:
+    def __init__(self, line_length: int, channel: int | None, *, labelled: bool) -> None:
         self._line_length = line_length
+        self._channel = channel
         self._labelled = labelled
-        self._run: list[Final] = []  # utterances of one speaker without pauses between them
-        self._voice = ""  # the speaker of the run, and the one before
-        self._voice_before = ""
+        self._speech: _Speech | None = None  # what is not returned yet
+        self._voice = ""  # who spoke last
         self._free_from_ms = 0
 
     @property
     def start_ms(self) -> float:
         """Start of the speech whose cues may still change; infinite: there is none."""
-        return self._run[0].start_ms if self._run else math.inf
+        return self._speech.times_ms[0][0] if self._speech else math.inf
 
     def push(self, final: Final, voice: str) -> list[Cue]:
         """Take the next turn and its speaker, and return the cues that can no longer change."""
         if not final.text.strip():
             return []
-        last = self._run[-1] if self._run else None
-        if last is not None and (last.end_ms, last.language, self._voice) == (final.start_ms, final.language, voice):
-            self._run.append(final)
-            return []
-        complete = self._cues_of_run(final)
-        self._run = [final]
+        speech, begun = self._speech, (final.start_ms, final.language, voice)
+        if speech is not None and (speech.end_ms, speech.language, self._voice) == begun:
+            *complete, last = self._set(speech, None)
+            self._speech = speech.rest(sum(map(n_characters, last.lines))).longer(final)
+            return self._shown(complete, last.start_ms)
+        times_ms = character_times_ms(final)
+        complete = [] if speech is None else self._shown(self._set(speech, final.start_ms), max(0, times_ms[0][0]))
+        # Cues of channels stand between each other, so each has the name in its margin.
+        name = prefix(voice) if self._labelled and self._channel is None and voice != self._voice else ""
         self._voice = voice
+        self._speech = _Speech(
+            name + final.text, times_ms[:1] * n_characters(name) + times_ms, final.language, final.end_ms
+        )
         return complete
 
     def flush(self) -> list[Cue]:
         """Return the remaining cues, because no final follows."""
-        left = self._cues_of_run(None)
-        self._run = []
+        left = [] if self._speech is None else self._shown(self._set(self._speech, None), None)
+        self._speech = None
         return left
 
     def flush_before(self, at_ms: int) -> list[Cue]:
         """Return the remaining cues, if no final that begins at this time or later can change them."""
-        if not self._run or self._run[-1].end_ms + MIN_CUE_MS > at_ms:
+        if self._speech is None or self._speech.end_ms + MIN_CUE_MS > at_ms:
             return []
-        before = self._free_from_ms, self._voice_before
-        left = self._cues_of_run(None)
+        before = self._free_from_ms
+        left = self._shown(self._set(self._speech, None), None)
         if left[-1].end_ms + CLOSED_GAP_MS > at_ms:
-            self._free_from_ms, self._voice_before = before
+            self._free_from_ms = before
             return []
-        self._run = []
+        self._speech = None
         return left
 
-    def _cues_of_run(self, following: Final | None) -> list[Cue]:
-        if not self._run:
-            return []
-        channel = self._run[0].channel
-        # Cues of channels stand between each other, so each has the name. A long one leaves half of a line.
-        name = prefix(self._voice if channel is None else shortened(self._voice, self._line_length // 2))
-        margin = name if self._labelled and channel is not None else ""
-        is_new = self._labelled and channel is None and self._voice != self._voice_before
-        self._voice_before = self._voice
-        next_ms = following.start_ms if following else None
-        said = _Run(self._run, self._line_length - width(margin), next_ms, name if is_new else "").cues()
-        next_start_ms = None if following is None else max(0, character_times_ms(following)[0][0])
+    @property
+    def _margin(self) -> str:
+        # A long name leaves half of a line.
+        named = self._labelled and self._channel is not None
+        return prefix(shortened(self._voice, self._line_length // 2)) if named else ""
+
+    def _set(self, speech: _Speech, next_ms: int | None) -> list[Cue]:
+        """Cut the speech into cues with the times of the speech. The next one begins at `next_ms`, if it is known."""
+        return _Setting(speech, self._line_length - width(self._margin), next_ms).cues()
+
+    def _shown(self, said: Sequence[Cue], next_start_ms: int | None) -> list[Cue]:
+        """Return these cues with the times at which they are shown. The next cue begins at `next_start_ms`."""
         shown = []
-        for cue, following_start_ms in zip(said, [*(cue.start_ms for cue in said[1:]), next_start_ms], strict=True):
+        for cue, following_start_ms in zip(said, [*(cue.start_ms for cue in said[1:]), next_start_ms], strict=False):
             # It waits for the cue before, which people must read too: speech may be faster than captions can be shown.
             start_ms = max(cue.start_ms, self._free_from_ms)
             self._free_from_ms = _end_ms(start_ms, cue, following_start_ms)
-            lines = (margin + cue.lines[0], *cue.lines[1:])
-            shown.append(Cue(start_ms, self._free_from_ms, lines, channel, self._voice))
+            lines = (self._margin + cue.lines[0], *cue.lines[1:])
+            shown.append(Cue(start_ms, self._free_from_ms, lines, self._channel, self._voice))
         return shown
 
 
@@ -273,29 +300,23 @@ class RollUp:
         return kept
 
 
-class _Run:
-    """Utterances without pauses between them, cut into cues that show the words while they are spoken.
+class _Setting:
+    """Speech without pauses that is cut into cues, which show the words while they are spoken."""
 
-    The name of the speaker is shown with the first word.
-    """
-
-    def __init__(self, finals: Sequence[Final], line_length: int, next_start_ms: int | None, name: str) -> None:
+    def __init__(self, speech: _Speech, line_length: int, next_ms: int | None) -> None:
         self._line_length = line_length
-        said = name + " ".join(final.text for final in finals)
-        self._text = BreakableText(said, finals[0].language, line_length)
-        characters_ms = [times_ms for final in finals for times_ms in character_times_ms(final)]
-        characters_ms = [(characters_ms[0][0],) * 2] * n_characters(name) + characters_ms
+        self._text = BreakableText(speech.text, speech.language, line_length)
         self._starts_ms: list[int] = []
         ends_ms: list[int] = []
         at_ms = n = 0
         for atom in self._text.atoms:
-            at_ms = max(at_ms, characters_ms[n][0])
+            at_ms = max(at_ms, speech.times_ms[n][0])
             n += len(atom.text)
             self._starts_ms.append(at_ms)
-            ends_ms.append(max(at_ms, characters_ms[n - 1][1]))
+            ends_ms.append(max(at_ms, speech.times_ms[n - 1][1]))
         # A model may let a word end after the next one has begun.
         self._ends_ms = [*map(min, ends_ms, self._starts_ms[1:]), ends_ms[-1]]
-        self._starts_ms.append(ends_ms[-1] + MAX_CUE_MS if next_start_ms is None else next_start_ms)
+        self._starts_ms.append(ends_ms[-1] + MAX_CUE_MS if next_ms is None else next_ms)
         # Sum of the pauses before each atom.
         pauses_ms = [start_ms - end_ms for start_ms, end_ms in zip(self._starts_ms[1:-1], self._ends_ms, strict=False)]
         self._pauses_ms = [0, *accumulate(pauses_ms, initial=0)]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.captions.hls import Segmentation, Timeline
-from livecaption.captions.layout import MIN_CUE_MS, cues
+from livecaption.captions.layout import MAX_CUE_MS, MIN_CUE_MS, cues
 from livecaption.events import Final
 
 BEGAN_AT_MS = 1_800_000_000_000
@@ -99,6 +99,17 @@ def test_an_open_utterance_holds_its_segment_back() -> None:
     made.push(final(4_000, 7_000, utterance=1))
     made.advance(20_000)
     assert cut().n_segments(made, is_over=False) == 3
+
+
+def test_speech_without_a_pause_is_listed_but_for_two_utterances_and_a_cue() -> None:
+    """Utterances end at the length limit, where the next one begins."""
+    made = Timeline(37)
+    for n in range(12):
+        begin_ms = 14_000 * n
+        made.push(final(begin_ms, begin_ms + 14_000, "Nobody had expected that the harbor would be empty. " * 5, n))
+        made.advance(begin_ms + 14_000)
+        assert made.until_ms > begin_ms - MAX_CUE_MS
+    assert cut().n_segments(made, is_over=False) == 25
 
 
 def test_the_end_of_a_cue_is_certain_once_the_next_one_cannot_shorten_it() -> None:

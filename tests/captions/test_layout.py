@@ -478,6 +478,18 @@ def test_the_cues_of_a_session_that_goes_on_are_those_that_it_has_at_its_end(fin
     assert complete + growing.flush() == cues(finals, length)
 
 
+@given(st.lists(st.lists(st.sampled_from(WORDS), min_size=1), min_size=1, max_size=6), LENGTHS)
+def test_of_speech_without_a_pause_the_last_utterance_and_a_cue_are_held_back(said: list[list[str]], n: int) -> None:
+    growing = GrowingCues(n)
+    n_before = n_shown = at_ms = 0
+    for words in said:
+        spoken = evenly_spoken(" ".join(words), at_ms, 300)
+        n_shown += sum(width(characters(line)) for cue in growing.push(spoken) for line in cue.lines)
+        assert n_before - n_shown <= MAX_LINES * n
+        n_before += width(characters(spoken.text))
+        at_ms = spoken.end_ms
+
+
 def test_a_cue_is_complete_when_somebody_speaks_again_after_a_pause() -> None:
     growing = GrowingCues(37)
     assert growing.push(final("One.", 0, 1000, 0)) == []
