@@ -167,14 +167,22 @@ export function partTitle(part, parts, language) {
 }
 
 /**
- * How long after the first part one began, by the clock on the wall, as in the files.
+ * How long after the first part one began, by the clock on the wall, as in the files. Audio of a recording is sent
+ * faster than it lasts, so no part begins before the end of the one before it.
  *
  * @param {readonly RoomPart[]} parts
  * @param {string} session
  */
 export function beganAfterMs(parts, session) {
-  const part = parts.find((each) => each.session === session);
-  return part ? part.started_at_ms - parts[0].started_at_ms : 0;
+  let endMs = 0;
+  for (const part of parts) {
+    const beganMs = Math.max(part.started_at_ms, endMs);
+    if (part.session === session) {
+      return beganMs - parts[0].started_at_ms;
+    }
+    endMs = beganMs + part.duration_ms;
+  }
+  return 0;
 }
 
 /** @type {Intl.DateTimeFormatOptions} */

@@ -10,7 +10,7 @@ Pure. It does not depend on partials, files or the place where a transcript is k
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from livecaption.captions.labels import NO_NAMES, Names, in_turns, label, prefix
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, Cue, GrowingCues, cues
@@ -35,12 +35,14 @@ class Part:
 
     Attributes:
         started_at_ms: when it began, in ms on a clock of all parts.
+        duration_ms: the length of its audio, no less than that of its finals.
         finals: in spoken order.
         n_speakers: the highest number of a speaker in it.
         names: the names of its speakers.
     """
 
     started_at_ms: int
+    duration_ms: int
     finals: Iterable[Final]
     n_speakers: int = 0
     names: Names = field(default_factory=dict, hash=False)
@@ -51,16 +53,38 @@ class Part:
         return max((self.n_speakers, *self.names))
 
 
-def in_sequence(parts: Iterable[Part]) -> Iterator[Final]:
+class Timed(Protocol):
+    """What has a time on the clock, and a length."""
+
+    @property
+    def started_at_ms(self) -> int: ...
+    @property
+    def duration_ms(self) -> int: ...
+
+
+def beginnings_ms(parts: Iterable[Timed]) -> list[int]:
+    """Return when each part begins: at its time on the clock, but not before the end of the part before it.
+
+    Audio of a recording is sent faster than it lasts, so the next part may start while the clock is behind. A clock may
+    also be set back.
+    """
+    began_at_ms: list[int] = []
+    end_ms = 0
+    for part in parts:
+        began_at_ms.append(max(part.started_at_ms, end_ms))
+        end_ms = began_at_ms[-1] + part.duration_ms
+    return began_at_ms
+
+
+def in_sequence(parts: Sequence[Part]) -> Iterator[Final]:
     """Join the finals of several streams to one transcript, with one count of utterances, and one of speakers.
 
     Times of the transcript begin with the first stream.
     """
-    begin_ms: int | None = None
+    began_at_ms = beginnings_ms(parts)
     n_utterances = n_speakers = 0
-    for part in parts:
-        begin_ms = part.started_at_ms if begin_ms is None else begin_ms
-        first_utterance, shift_ms = n_utterances, part.started_at_ms - begin_ms
+    for part, part_began_at_ms in zip(parts, began_at_ms, strict=True):
+        first_utterance, shift_ms = n_utterances, part_began_at_ms - began_at_ms[0]
         for final in part.finals:
             n_utterances = max(n_utterances, first_utterance + final.utterance + 1)
             moved = final.later(shift_ms)

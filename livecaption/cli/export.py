@@ -110,7 +110,7 @@ async def run(options: argparse.Namespace) -> int:
             return FAILED
         for (transcript, name, track), file in chosen.items():
             parts = [
-                Part(part.started_at_ms, await store.finals(part), part.n_speakers, part.names)
+                Part(part.started_at_ms, part.duration_ms, await store.finals(part), part.n_speakers, part.names)
                 for part in transcript.parts
             ]
             text = lay_out_as(name, DEFAULT_LINE_LENGTH, track, names_in_sequence(parts), in_sequence(parts))

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from livecaption.captions.hls import MAX_TIMESTAMP, Segmentation
 from livecaption.captions.polling import DEFAULT_LENGTH, MAX_LENGTH, Line, newest_position, next_line
+from livecaption.captions.transcript import beginnings_ms
 from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.live.anywhere import may_go_on
 from livecaption.live.room import Room
@@ -28,7 +29,7 @@ from livecaption.server.followed import (
     T,
 )
 from livecaption.server.http import error_response, log_refusal
-from livecaption.server.rooms import readable
+from livecaption.server.rooms import parts_of, readable
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import asked_line_length, asked_track, number
 from livecaption.store.store import Store
@@ -58,8 +59,11 @@ async def line(request: web.Request) -> web.Response:
     last, length = _position(request), number(request, "length", default=DEFAULT_LENGTH, at_most=MAX_LENGTH)
     track = asked_track(request, "language")
     texts = (await _polled(request, room, track)).texts
-    parts = [(began_at_ms, texts[part]) for part, began_at_ms in _one_after_the_other(room).items() if part in texts]
-    found = Line("", newest_position(parts), "") if last is None else next_line(parts, last, length)
+    parts = parts_of(room)
+    begun = [
+        (at_ms, texts[part.id]) for part, at_ms in zip(parts, beginnings_ms(parts), strict=True) if part.id in texts
+    ]
+    found = Line("", newest_position(begun), "") if last is None else next_line(begun, last, length)
     return web.json_response(
         {"content": found.content, "lastPosition": found.position, "languageCode": found.language},
         headers={hdrs.CONTENT_LANGUAGE: found.language} if found.language else None,
@@ -203,7 +207,8 @@ async def _changed(request: web.Request, room: Room, kept: Kept) -> list[PartFin
     """Return the parts of a room of which something is new."""
     services = request.app[SERVICES]
     found: list[PartFinals] = []
-    for part in room.listed:
+    parts = parts_of(room)
+    for part, began_at_ms in zip(parts, beginnings_ms(parts), strict=True):
         if part.id in kept.complete:
             continue
         kept.sessions.add(part.id)
@@ -212,24 +217,24 @@ async def _changed(request: web.Request, room: Room, kept: Kept) -> list[PartFin
             hub = session.hub
             state = PartState(hub.n_captions, hub.open_since_ms, hub.ended)
             if kept.states.get(part.id) != state:
-                found.append(PartFinals(part.id, part.started_at_ms, hub.finals, state, dict(hub.names)))
+                found.append(PartFinals(part.id, began_at_ms, hub.finals, state, dict(hub.names)))
         elif services.store is not None:
-            stored = await _changed_in_store(services.store, part, kept.states.get(part.id))
+            stored = await _changed_in_store(services.store, part, began_at_ms, kept.states.get(part.id))
             if stored is not None:
                 found.append(stored)
     return found
 
 
-async def _changed_in_store(store: Store, part: Part, taken: PartState | None) -> PartFinals | None:
+async def _changed_in_store(store: Store, part: Part, began_at_ms: int, taken: PartState | None) -> PartFinals | None:
     """Return what the store has of a part that is not here; None: nothing new. It may go on behind its last final."""
     record = await store.session(part.id)
     if record is None:
-        return PartFinals(part.id, part.started_at_ms, (), PartState(0, None, is_over=True), {})
+        return PartFinals(part.id, began_at_ms, (), PartState(0, None, is_over=True), {})
     is_over = not await may_go_on(store, record)
     state = PartState(record.n_finals, None if is_over else record.duration_ms, is_over)
     if state == taken:
         return None
-    return PartFinals(part.id, part.started_at_ms, await store.finals(part.id), state, record.names)
+    return PartFinals(part.id, began_at_ms, await store.finals(part.id), state, record.names)
 
 
 def _segmentation(request: web.Request, began_at_ms: int) -> Segmentation:
@@ -265,20 +270,6 @@ def _position(request: web.Request) -> int | None:
     """
     last = request.query.get("last", "0")
     return None if last == "-1" else number(request, "last", default=0, at_least=0, at_most=2**53)
-
-
-def _one_after_the_other(room: Room) -> dict[str, int]:
-    """Return when each part began, in ms of the Unix clock, but not before the end of the one before it.
-
-    Audio of a recording is sent faster than it lasts, so the next part may begin while the clock is behind.
-    """
-    room.description()  # notes the present lengths of the parts
-    began_at_ms: dict[str, int] = {}
-    end_ms = 0
-    for part in room.listed:
-        began_at_ms[part.id] = max(part.started_at_ms, end_ms)
-        end_ms = began_at_ms[part.id] + part.duration_ms
-    return began_at_ms
 
 
 def _now_ms() -> int:

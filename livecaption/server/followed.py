@@ -18,7 +18,7 @@ from aiohttp import web
 from livecaption.captions.hls import Timeline
 from livecaption.captions.labels import Names
 from livecaption.captions.polling import Texts
-from livecaption.captions.transcript import Part, in_sequence, settled_in_track
+from livecaption.captions.transcript import settled_in_track
 from livecaption.errors import Unavailable
 from livecaption.events import Final
 from livecaption.server.exports import KEEP_S, MAX_AT_A_TIME, MAX_WAITING, RETRY_AFTER_S, paced
@@ -49,10 +49,10 @@ class PartState:
 
 @dataclass(frozen=True, slots=True)
 class PartFinals:
-    """All finals of one part so far, and the names of its speakers. `started_at_ms` is in ms of the Unix clock."""
+    """All finals of one part so far, and the names of its speakers. `began_at_ms` is in ms of the Unix clock."""
 
     id: str
-    started_at_ms: int
+    began_at_ms: int
     finals: Iterable[Final]
     state: PartState
     names: Names
@@ -124,10 +124,9 @@ class KeptTimeline(Kept):
             paced: see `Paced`.
         """
         for part in parts:
-            self._shifts_ms[part.id] = part.started_at_ms - self.began_at_ms
-            settled = Part(part.started_at_ms, self._settled(part, paced))
-            for final in in_sequence([Part(self.began_at_ms, ()), settled]):
-                self.timeline.push(final, part.names)
+            shift_ms = self._shifts_ms[part.id] = part.began_at_ms - self.began_at_ms
+            for final in self._settled(part, paced):
+                self.timeline.push(final.later(shift_ms), part.names)
         if until_ms is None and all(state.is_over for state in self.states.values()):
             self.timeline.finish()
             self.is_over = True

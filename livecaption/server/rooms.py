@@ -7,6 +7,7 @@ from functools import partial
 from aiohttp import hdrs, web
 
 from livecaption.captions import transcript as captions
+from livecaption.captions.labels import Names
 from livecaption.captions.speakers import highest_speaker
 from livecaption.captions.transcript import in_sequence, in_spoken_order, lay_out_as, names_in_sequence
 from livecaption.errors import InvalidMessage
@@ -72,11 +73,11 @@ async def room(request: web.Request) -> web.Response:
 async def transcript(request: web.Request) -> web.StreamResponse:
     """`GET /v1/rooms/{room}/transcript.{vtt,srt,txt,json}`: export all parts as far as they exist.
 
-    Times count from the beginning of the first part, by the clock on the wall.
+    Times count from the beginning of the first part, by the clock on the wall: see `captions.transcript.beginnings_ms`.
     """
     name, line_length, track = asked_format(request)
     room = await readable(request, request.match_info["room"])
-    parts = room.listed
+    parts = parts_of(room)
     n_captions = await _n_captions(request.app[SERVICES], parts)
     export = Export(tuple(part.id for part in parts), name, line_length, n_captions, track)
     names: dict[int, str] = {}
@@ -119,6 +120,12 @@ async def readable(request: web.Request, name: str) -> Room:
     return room
 
 
+def parts_of(room: Room) -> list[Part]:
+    """Return the parts of the room's present event, with their present lengths."""
+    room.description()  # notes the lengths
+    return room.listed
+
+
 async def _n_captions(services: Services, parts: Iterable[Part]) -> int | None:
     """Return the number of captions that these parts have while one of them goes on, here or elsewhere; else None."""
     n_captions, goes_on = 0, False
@@ -142,7 +149,7 @@ async def _finals(request: web.Request, parts: list[Part], names: dict[int, str]
         session = services.anywhere.known(part.id)
         if session is not None:
             finals = in_spoken_order(session.hub.finals)
-            read.append(captions.Part(part.started_at_ms, finals, highest_speaker(finals), dict(session.hub.names)))
+            read.append(_part(part, finals, highest_speaker(finals), session.hub.names))
         elif services.store is not None:
             read.append(await stored_part(services.store, part))
     names |= names_in_sequence(read)
@@ -153,5 +160,9 @@ async def stored_part(store: Store, part: Part) -> captions.Part:
     """Return the finals of a part in spoken order, and its speakers; of an unknown one, none."""
     record = await store.session(part.id)
     if record is None:
-        return captions.Part(part.started_at_ms, ())
-    return captions.Part(part.started_at_ms, await store.finals(part.id), record.n_speakers, record.names)
+        return _part(part, (), 0, {})
+    return _part(part, await store.finals(part.id), record.n_speakers, record.names)
+
+
+def _part(part: Part, finals: Iterable[Final], n_speakers: int, names: Names) -> captions.Part:
+    return captions.Part(part.started_at_ms, part.duration_ms, finals, n_speakers, dict(names))

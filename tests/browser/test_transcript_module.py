@@ -140,6 +140,23 @@ async def test_times_of_a_second_session_continue_those_of_the_first(module_page
     ]
 
 
+async def test_a_part_does_not_begin_before_the_end_of_a_recording_that_was_sent_faster_than_it_lasts(
+    module_page: Page,
+) -> None:
+    began = await module_page.evaluate(
+        """async () => {
+          const { beganAfterMs } = await import('/reading.js');
+          const parts = [
+            { session: 'recording', started_at_ms: 5000, duration_ms: 60000 },
+            { session: 'next', started_at_ms: 9000, duration_ms: 2000 },
+            { session: 'later', started_at_ms: 95000, duration_ms: 2000 },
+          ];
+          return [...parts.map(({ session }) => beganAfterMs(parts, session)), beganAfterMs(parts, 'unknown')];
+        }"""
+    )
+    assert began == [0, 60_000, 90_000, 0]
+
+
 async def test_a_session_goes_on_after_its_captions_were_cleared(module_page: Page) -> None:
     sessions = await module_page.evaluate(
         """async () => {

@@ -4,11 +4,13 @@ import html
 import io
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import srt
 import webvtt
 from hypothesis import given
+from hypothesis import strategies as st
 
 from livecaption.captions.layout import LINE_LENGTHS, cues
 from livecaption.captions.line_breaking import width
@@ -16,6 +18,7 @@ from livecaption.captions.transcript import (
     FORMATS,
     GrowingVtt,
     Part,
+    beginnings_ms,
     in_sequence,
     in_spoken_order,
     in_track,
@@ -238,10 +241,10 @@ def test_growing_webvtt_of_two_channels_is_what_the_whole_is(finals: list[Final]
 def test_the_parts_of_an_event_are_one_transcript_with_the_times_between_them() -> None:
     words = [CaptionWord("Two.", 100, 400, 0.9)]
     parts = [
-        Part(5000, [final("Zero.", 0, 900, 0), final("One.", 1000, 1900, 1)]),
-        Part(60_000, []),
-        Part(65_000, [final("Two.", 100, 900, 0, words), final("Three.", 1000, 1500, 2)]),
-        Part(90_000, [final("Four.", 0, 900, 0)]),
+        Part(5000, 2000, [final("Zero.", 0, 900, 0), final("One.", 1000, 1900, 1)]),
+        Part(60_000, 500, []),
+        Part(65_000, 2000, [final("Two.", 100, 900, 0, words), final("Three.", 1000, 1500, 2)]),
+        Part(90_000, 1000, [final("Four.", 0, 900, 0)]),
     ]
     joined = list(in_sequence(parts))
     assert [(each.utterance, each.text, each.start_ms, each.end_ms) for each in joined] == [
@@ -253,6 +256,18 @@ def test_the_parts_of_an_event_are_one_transcript_with_the_times_between_them() 
     ]
     assert joined[2].words == (CaptionWord("Two.", 60_100, 60_400, 0.9),)
     assert list(in_sequence([])) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 90_000), transcripts()), max_size=4))
+def test_no_part_begins_before_the_end_of_the_one_before_it(begun: list[tuple[int, list[Final]]]) -> None:
+    """Its audio may have been sent faster than it lasts, or the clock may have been set back."""
+    parts = [Part(at_ms, max((each.end_ms for each in said), default=0), said) for at_ms, said in begun]
+    began_at_ms = beginnings_ms(parts)
+    for part, at_ms, next_at_ms in zip(parts, began_at_ms, began_at_ms[1:], strict=False):
+        assert part.started_at_ms <= at_ms <= next_at_ms - part.duration_ms
+    joined = list(in_sequence(parts))
+    assert all(before.end_ms <= after.start_ms for before, after in pairwise(joined))
+    assert all(each.start_ms >= 0 for each in joined)
 
 
 # Speakers
@@ -354,9 +369,9 @@ def test_growing_webvtt_has_the_name_that_a_speaker_had_when_its_cue_was_certain
 def test_speakers_of_the_parts_of_an_event_have_one_count_and_keep_their_names() -> None:
     words = [CaptionWord("Two.", 0, 300, 0.9, 1)]
     parts = [
-        Part(0, [final("One.", 0, 900, 0, turns=[Turn(2, "One.", 0, 900)])], 2, {1: "Ada"}),
-        Part(5000, [final("Two.", 0, 900, 0, words, turns=[Turn(1, "Two.", 0, 900)])], 1, {1: "Bob"}),
-        Part(9000, [final("Hm.", 0, 900, 0, turns=[Turn(None, "Hm.", 0, 900)])]),
+        Part(0, 1000, [final("One.", 0, 900, 0, turns=[Turn(2, "One.", 0, 900)])], 2, {1: "Ada"}),
+        Part(5000, 1000, [final("Two.", 0, 900, 0, words, turns=[Turn(1, "Two.", 0, 900)])], 1, {1: "Bob"}),
+        Part(9000, 1000, [final("Hm.", 0, 900, 0, turns=[Turn(None, "Hm.", 0, 900)])]),
     ]
     joined = list(in_sequence(parts))
     assert [[turn.speaker for turn in each.turns or ()] for each in joined] == [[2], [3], [None]]
@@ -367,8 +382,8 @@ def test_speakers_of_the_parts_of_an_event_have_one_count_and_keep_their_names()
 
 def test_the_name_of_a_channel_without_a_word_is_that_of_nobody_in_a_later_part() -> None:
     parts = [
-        Part(0, [final("One.", 0, 900, 0, turns=[Turn(1, "One.", 0, 900)])], 1, {2: "Bob"}),
-        Part(5000, [final("Two.", 0, 900, 0, turns=[Turn(1, "Two.", 0, 900)])], 1),
+        Part(0, 1000, [final("One.", 0, 900, 0, turns=[Turn(1, "One.", 0, 900)])], 1, {2: "Bob"}),
+        Part(5000, 1000, [final("Two.", 0, 900, 0, turns=[Turn(1, "Two.", 0, 900)])], 1),
     ]
     assert to_text(in_sequence(parts), names_in_sequence(parts)) == "Speaker 1: One.\nSpeaker 3: Two.\n"
 

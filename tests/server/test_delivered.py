@@ -1,9 +1,11 @@
 """Captions for programs that fetch them: line by line, and as segments for HLS players."""
 
+import json
 import re
 import sqlite3
 import time
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,11 @@ PLAYLIST = f"/v1/rooms/{NAME}/captions.m3u8"
 @pytest.fixture
 async def client(start_server: StartServer) -> Client:
     return await start_server()
+
+
+@pytest.fixture
+async def stored(start_server: StartServer, tmp_path: Path) -> Client:
+    return await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
 
 
 async def fetched(client: Client, path: str, status: int = 200, **query: Any) -> tuple[str, dict[str, str]]:
@@ -180,6 +187,21 @@ async def test_an_event_that_is_over_is_a_playlist_with_all_its_words(client: Cl
     assert " ".join(text.replace("\n", " ") for _, text in dict.fromkeys(found)) == " ".join(texts)
     assert "no such segment" in (await fetched(client, f"/v1/rooms/{NAME}/captions/99.vtt", 404))[0]
     await fetched(client, f"/v1/rooms/{NAME}/captions/x.vtt", 404)
+
+
+async def test_a_part_that_was_sent_faster_than_it_lasts_is_followed_by_the_next_one(stored: Client) -> None:
+    texts = [*await spoken(stored, 3), *await spoken(stored, 2, end_room=True)]
+    stored.app[SERVICES].sessions._sessions.popitem()  # only the store has the second part
+    captions = json.loads((await fetched(stored, f"/v1/rooms/{NAME}/transcript.json"))[0])["captions"]
+    assert [caption["text"] for caption in captions] == texts
+    assert all(before["end_ms"] <= after["start_ms"] for before, after in pairwise(captions))
+    read = webvtt.from_string((await fetched(stored, f"/v1/rooms/{NAME}/transcript.vtt"))[0])
+    segments = [
+        webvtt.from_string((await fetched(stored, f"/v1/rooms/{NAME}/{segment.uri}"))[0])
+        for segment in m3u8.loads((await fetched(stored, PLAYLIST, window=100))[0]).segments
+    ]
+    shown = dict.fromkeys((cue.start, cue.end, cue.text) for segment in segments for cue in segment)
+    assert list(shown) == [(cue.start, cue.end, cue.text) for cue in read]
 
 
 class Clock:
