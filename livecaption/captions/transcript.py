@@ -215,7 +215,9 @@ def to_vtt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH, name
 
 
 class GrowingVtt:
-    """WebVTT of a session that goes on. Text is only appended; at the end it equals the result of `to_vtt`.
+    """WebVTT of a session that goes on. Text is only appended.
+
+    Where no speaker has got a name meanwhile, it equals the result of `to_vtt` at the end.
 
     Attributes:
         text: the WebVTT so far.

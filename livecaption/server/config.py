@@ -30,7 +30,7 @@ class HttpLimits:
             are idle for 30 to 60 s. Shorter: more traffic for each reader.
         download_timeout_s: time for one download. An hour of speech with words has 17 MB, so 30 KB/s is enough. A
             slower client is cut off, because the body stays in memory meanwhile. It may request the rest with
-            `Range: bytes=N-`. Longer: more memory. Shorter: slow clients need more requests.
+            `Range: bytes=N-`, if no speaker has a name. Longer: more memory. Shorter: slow clients need more requests.
         upload_timeout_s: time in which a recording must arrive. 200 MB need 350 KB/s. Longer: slow clients keep others
             waiting. Shorter: clients on slow networks cannot send large recordings.
         upload_pause_s: time without a byte of a recording after which its client is refused.

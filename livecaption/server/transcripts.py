@@ -74,7 +74,8 @@ async def transcript(request: web.Request) -> web.StreamResponse:
 
     The transcript of an open session grows. Its WebVTT grows only by whole cues at the end, so that a client may
     request the new part with `Range: bytes=N-`, as `curl --continue-at -` does. A track with `?track=` does not,
-    because translations come later than the next final.
+    because translations come later than the next final. Nor does anything where a speaker has a name, because a name
+    may come later than the words. Then the answer is the whole text.
     """
     name, line_length, track = asked_format(request)
     session_id = request.match_info["session"]
@@ -102,7 +103,8 @@ async def transcript(request: web.Request) -> web.StreamResponse:
             finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), partial(growing.text, names)
     export = Export((session_id,), name, line_length, n_captions, track)
     text = await request.app[EXPORTS].text(export, finals, lay_out, lambda: request.transport is not None)
-    response, part = _ranged(request, memoryview(text), CONTENT_TYPES[name])
+    only_grows = not names and (n_captions is None or (name == "vtt" and track is None))
+    response, part = _ranged(request, memoryview(text), CONTENT_TYPES[name], in_parts=only_grows)
     await send_transcript(request, response, part)
     return response
 
@@ -341,14 +343,21 @@ def _as_json(record: SessionRecord) -> dict[str, Any]:
     }
 
 
-def _ranged(request: web.Request, body: memoryview, content_type: str) -> tuple[web.StreamResponse, memoryview]:
-    """Return a response and its body, or the part of the body that `Range: bytes=N-` requests (RFC 9110, 14)."""
+def _ranged(
+    request: web.Request, body: memoryview, content_type: str, *, in_parts: bool
+) -> tuple[web.StreamResponse, memoryview]:
+    """Return a response and its body, or the part of the body that `Range: bytes=N-` requests (RFC 9110, 14).
+
+    `in_parts`: whether parts are given, because bytes that a client has do not change.
+    """
+    headers = {hdrs.CONTENT_TYPE: f"{content_type}; charset=utf-8", hdrs.ACCEPT_RANGES: "bytes" if in_parts else "none"}
+    if not in_parts:
+        return web.StreamResponse(headers=headers), body
     whole = slice(None, None, 1)
     try:
         asked = request.http_range
     except ValueError:
         asked = whole  # an invalid header is ignored
-    headers = {hdrs.ACCEPT_RANGES: "bytes", hdrs.CONTENT_TYPE: f"{content_type}; charset=utf-8"}
     status = 200
     if asked != whole:
         start, end, _ = asked.indices(len(body))

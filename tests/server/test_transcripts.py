@@ -18,12 +18,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from livecaption.captions.labels import Names
 from livecaption.captions.transcript import FORMATS
 from livecaption.config import Config
-from livecaption.events import Final
+from livecaption.events import Final, SpeakerNamed, Turn
 from livecaption.ipc.config import EngineConfig
 from livecaption.live.config import LiveConfig, RegistryLimits, SocketLimits
 from livecaption.server import build_app, sending
 from livecaption.server.exports import EXPORTS
-from livecaption.server.growing import GrowingTranscript
+from livecaption.server.growing import GROWING, GrowingTranscript
 from livecaption.server.services import SERVICES
 from livecaption.store import transcripts
 from livecaption.store.config import StoreConfig
@@ -266,6 +266,45 @@ async def test_the_webvtt_of_a_running_session_is_only_ever_appended_to(serve_st
     whole = await (await client.get(path)).read()
     assert whole.startswith(seen)
     assert len(webvtt.from_string(whole.decode())) == 4
+
+
+async def test_a_client_that_follows_webvtt_gets_all_of_it_again_once_a_speaker_has_a_name(client: Client) -> None:
+    """The words that it has may be those of this speaker. A server that has started anew has only the new name."""
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start"})
+    session_id = (await read_event(socket))["session"]
+    hub = client.app[SERVICES].sessions.find(session_id).hub
+    path = f"/v1/sessions/{session_id}/transcript.vtt"
+
+    async def following(seen: bytes) -> tuple[int, str, bytes]:
+        response = await client.get(path, headers={"Range": f"bytes={len(seen)}-"})
+        return response.status, response.headers["Accept-Ranges"], await response.read()
+
+    for n in range(4):
+        turn = Turn(1, "Hello.", 3000 * n, 3000 * n + 900)
+        hub.publish(final(turn.text, turn.start_ms, turn.end_ms, n, turns=[turn]))
+    seen = await (await client.get(path)).read()
+    hub.publish(final("Yes.", 12_000, 12_900, 4))
+    status, accepts, new = await following(seen)
+    assert (status, accepts, new.count(b"-->")) == (206, "bytes", 1)
+    hub.publish(SpeakerNamed(1, "Ada"))
+    hub.publish(final("No.", 15_000, 15_900, 5))
+    status, accepts, whole = await following(seen + new)
+    assert (status, accepts) == (200, "none")
+    assert whole.startswith(seen + new)
+    await socket.send_json({"type": "stop"})
+    await read_until(socket, "end")
+    client.app[GROWING].forget(session_id)
+    status, accepts, ended = await following(whole)
+    assert (status, accepts, ended.count(b"<v Ada>"), ended.count(b"-->")) == (200, "none", 4, 6)
+
+
+async def test_only_webvtt_is_given_in_parts_while_a_session_runs(client: Client) -> None:
+    """The last cue of SubRip still changes, and so does the end of JSON."""
+    session = await speak(client)
+    for kind in ("srt", "txt", "json"):
+        response = await client.get(f"/v1/sessions/{session}/transcript.{kind}", headers={"Range": "bytes=8-"})
+        assert (response.status, response.headers["Accept-Ranges"]) == (200, "none")
 
 
 class HeldLayout:
