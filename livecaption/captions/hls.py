@@ -7,6 +7,7 @@ are a segment, and the longest utterance, behind the speech: two utterances and 
 RFC 8216, 3.5 and 4.3.
 """
 
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ class Timeline:
         self.cues: list[Cue] = []
         self.until_ms = 0
         self._growing = GrowingCues(line_length)
+        self._free_from_ms: dict[int | None, int] = {}  # the end of the last cue of each channel
 
     def push(self, final: Final, names: Names = NO_NAMES) -> None:
         """Take the next final. A name that is given later counts for later cues."""
@@ -49,10 +51,16 @@ class Timeline:
 
     def _add(self, complete: Iterable[Cue]) -> None:
         for cue in complete:
-            # Audio that a network held back for long comes after its time was over. It is shown late, not lost.
-            start_ms = max(cue.start_ms, self.until_ms)
+            # Audio that a network held back for long comes after its time was over. It is shown late, not lost. Each
+            # cue is shown until people have read it, so those behind it are late too.
+            start_ms = max(cue.start_ms, self.until_ms, self._free_from_ms.get(cue.channel, 0))
             end_ms = cue.end_ms if start_ms == cue.start_ms else max(cue.end_ms, start_ms + MIN_CUE_MS)
-            self.cues.append(replace(cue, start_ms=start_ms, end_ms=end_ms))
+            self._free_from_ms[cue.channel] = end_ms
+            insort(self.cues, replace(cue, start_ms=start_ms, end_ms=end_ms), key=_start_ms)
+
+
+def _start_ms(cue: Cue) -> int:
+    return cue.start_ms
 
 
 @dataclass(frozen=True, slots=True)

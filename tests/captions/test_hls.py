@@ -1,6 +1,7 @@
 """Segments of captions: none changes once it is listed, and a cue is in each that it spans."""
 
 import re
+from itertools import pairwise
 
 import m3u8
 import webvtt
@@ -126,6 +127,50 @@ def test_speech_that_comes_after_its_segment_was_listed_is_shown_late() -> None:
     made.advance(30_000)
     assert cut().segment(made, 1) == before
     assert texts(cut().segment(made, 2)) == [("00:00:12.000", "00:00:12.833", "Held back by a network.")]
+
+
+def test_late_cues_are_shown_one_after_the_other() -> None:
+    made = timeline(until_ms=30_000)
+    for n in range(4):
+        made.push(final(4_000 * n + 2_000, 4_000 * n + 5_000, f"Number {n}.", n))
+    made.push(final(31_000, 32_000, "In time.", 4))
+    made.finish()
+    assert [(cue.start_ms, cue.end_ms, *cue.lines) for cue in made.cues] == [
+        (30_000, 30_833, "Number 0."),
+        (30_833, 31_666, "Number 1."),
+        (31_666, 32_499, "Number 2."),
+        (32_499, 33_332, "Number 3."),
+        (33_332, 34_165, "In time."),
+    ]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 9_000), st.integers(300, 9_000), st.sampled_from([0, 0, 30_000]), st.integers(0, 1)),
+        max_size=12,
+    )
+)
+def test_cues_of_a_channel_never_overlap_and_change_no_listed_segment(said: list[tuple[int, int, int, int]]) -> None:
+    """However late some of them come."""
+    made, now_ms = Timeline(37), 0
+    seen: dict[int, str] = {}
+    segmentation = cut(window=10_000)
+    for utterance, (pause_ms, length_ms, late_ms, channel) in enumerate(said):
+        start_ms = now_ms + pause_ms
+        made.advance(start_ms + late_ms)
+        now_ms = start_ms + length_ms
+        made.push(final(start_ms, now_ms, "Some words that were said.", utterance, channel))
+        made.advance(now_ms)
+        for number in range(segmentation.n_segments(made, is_over=False)):
+            segment = segmentation.segment(made, number)
+            assert seen.setdefault(number, segment) == segment
+    made.finish()
+    assert sum(len(line.split()) for cue in made.cues for line in cue.lines) == 5 * len(said)
+    assert made.cues == sorted(made.cues, key=lambda cue: cue.start_ms)
+    for channel in (0, 1):
+        shown = [cue for cue in made.cues if cue.channel == channel]
+        assert all(before.end_ms <= after.start_ms for before, after in pairwise(shown))
+        assert all(cue.end_ms - cue.start_ms >= MIN_CUE_MS for cue in shown)
 
 
 def test_channels_are_named_and_may_overlap() -> None:
