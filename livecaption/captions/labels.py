@@ -23,6 +23,20 @@ def channel_name(channel: int) -> str:
     return f"Channel {channel + 1}"
 
 
+def open_label(channel: int | None, names: Names, *, is_speaker: bool) -> str:
+    """Return the name of a channel while an utterance is open, which has no turns; empty: no channel is distinguished.
+
+    Args:
+        channel: the channel.
+        names: the names of speakers.
+        is_speaker: whether each channel is a speaker, as far as that is known. One that has a name is one.
+    """
+    if channel is None:
+        return ""
+    speaker = channel + 1
+    return speaker_name(speaker, names) if is_speaker or speaker in names else channel_name(channel)
+
+
 def label(final: Final, names: Names = NO_NAMES) -> str:
     """Return the name of the one who speaks in a turn, or of its channel; empty: neither is distinguished.
 

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from livecaption.captions.labels import channel_name, in_turns, label, prefix
+from livecaption.captions.labels import in_turns, label, open_label, prefix
 from livecaption.captions.layout import RollUp
 from livecaption.cli.reconnecting import again_and_again
 from livecaption.cli.sources import Arriving, Broadcast, opened
@@ -110,7 +110,8 @@ async def run(options: argparse.Namespace) -> int:
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
         language = options.language if isinstance(options.language, str) else None
-        with _LiveCaptions(Console(highlight=False), language) as captions:
+        speakers = bool(options.wanted_speakers)
+        with _LiveCaptions(Console(highlight=False), language, speakers=speakers) as captions:
 
             def receive(event: "StreamEvent") -> None:
                 accepted.set()
@@ -216,9 +217,10 @@ async def _recording(options: argparse.Namespace, stack: AsyncExitStack) -> tupl
 
 @dataclass(slots=True)
 class _OpenLines:
-    """The open utterance of a channel: its last lines, each with its stable and its tentative part."""
+    """The open utterance of a channel: its last lines, each with its stable and its tentative part, behind its name."""
 
     utterance: int
+    name: str
     roll_up: RollUp
     shown: list[tuple[str, str]] = field(default_factory=list)
 
@@ -229,11 +231,12 @@ class _LiveCaptions:
     If stdout is not a terminal, only finals are printed.
     """
 
-    def __init__(self, console: "Console", language: str | None) -> None:
+    def __init__(self, console: "Console", language: str | None, *, speakers: bool) -> None:
         from rich.live import Live
 
         self._console = console
         self._language = language
+        self._speakers = speakers  # whether they are distinguished
         self._open: dict[int | None, _OpenLines] = {}  # by channel
         self._names: dict[int, str] = {}  # of speakers
         self._voice = ""  # the one who spoke last
@@ -271,8 +274,9 @@ class _LiveCaptions:
         elif isinstance(event, Partial):
             line = self._open.get(event.channel)
             if line is None or event.utterance != line.utterance or event.revision == 0:  # it may have restarted
-                width = max(MIN_WIDTH, self._console.width - len(_name(event.channel)))
-                line = self._open[event.channel] = _OpenLines(event.utterance, RollUp(self._language, width))
+                name = prefix(open_label(event.channel, self._names, is_speaker=self._speakers))
+                width = max(MIN_WIDTH, self._console.width - len(name))
+                line = self._open[event.channel] = _OpenLines(event.utterance, name, RollUp(self._language, width))
             line.shown = line.roll_up.show(event.stable, event.text[len(event.stable) :])
             self._show(self._lines())
         elif isinstance(event, Status) and event.state != "ready":
@@ -288,20 +292,15 @@ class _LiveCaptions:
         from rich.text import Text
 
         lines = []
-        for channel, line in sorted(self._open.items(), key=lambda item: item[0] or 0):
+        for _, line in sorted(self._open.items(), key=lambda item: item[0] or 0):
             for number, (stable, tentative) in enumerate(line.shown):
-                name = _name(channel)
-                margin = name if number == 0 else " " * len(name)
+                margin = line.name if number == 0 else " " * len(line.name)
                 lines.append(Text.assemble((margin, "cyan"), (stable, "bold"), (tentative, "dim")))
         return Text("\n").join(lines)
 
     def _show(self, text: "Text") -> None:
         if self._live:
             self._live.update(text, refresh=True)
-
-
-def _name(channel: int | None) -> str:
-    return "" if channel is None else prefix(channel_name(channel))
 
 
 def _microphone(channel_mode: "ChannelMode") -> tuple[int, int, AsyncGenerator[bytes, None]]:

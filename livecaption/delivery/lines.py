@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from livecaption.captions.appended import appended
-from livecaption.captions.labels import Names, channel_name, in_turns, label, n_characters, prefix
+from livecaption.captions.labels import Names, in_turns, label, n_characters, open_label, prefix
 from livecaption.captions.layout import RollUp, cues
-from livecaption.captions.line_breaking import width
+from livecaption.captions.line_breaking import shortened, width
 from livecaption.captions.stabilizer import units
 from livecaption.events import Event, Final, Partial, Room, Snapshot, SpeakerNamed
 
@@ -32,7 +32,7 @@ class Lines:
     """The texts of one room, part after part.
 
     Attributes:
-        line_length: columns of a line. A new value counts from the next utterance of each channel on.
+        line_length: columns of a line. A new value counts for utterances of which nothing was sent yet.
         session: the part whose texts come now; empty: none has begun.
     """
 
@@ -65,8 +65,7 @@ class Lines:
 
     def _spoken(self, caption: Partial | Final) -> Iterator[Text]:
         if caption.channel not in self._channels:
-            name = "" if caption.channel is None else prefix(channel_name(caption.channel))
-            self._channels[caption.channel] = _ChannelLines(name)
+            self._channels[caption.channel] = _ChannelLines(caption.channel)
         started_at_ms = self._started_at_ms.get(self.session, 0)
         for text in self._channels[caption.channel].take(caption, self.line_length, self._names):
             yield replace(text, spoken_at_ms=started_at_ms + text.spoken_at_ms)
@@ -75,8 +74,10 @@ class Lines:
 class _ChannelLines:
     """The texts of one channel. Their times are those of the stream."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, channel: int | None) -> None:
+        self._channel = channel
+        self._is_speaker = False  # whether the channel is one, as its finals show
+        self._name = ""  # what each text of the open utterance begins with
         self._voice = ""  # the person who spoke last, if that is known
         self._done = -1  # the newest utterance that has its final
         self._utterance = -1  # the open one
@@ -88,12 +89,17 @@ class _ChannelLines:
     def take(self, caption: Partial | Final, line_length: int, names: Names) -> Iterator[Text]:
         if caption.utterance <= self._done:
             return
+        self._is_speaker |= isinstance(caption, Final) and caption.turns is not None
         if caption.utterance != self._utterance:
             self._utterance = caption.utterance
-            self._line_length = line_length - width(self._name)
-            self._roll_up = RollUp(None, self._line_length)
             self._stable = ""
             self._n_lines = self._n_characters = 0
+        if not self._n_lines:
+            # A long name leaves half of a line.
+            voice = open_label(self._channel, names, is_speaker=self._is_speaker)
+            self._name = prefix(shortened(voice, line_length // 2))
+            self._line_length = line_length - width(self._name)
+            self._roll_up = RollUp(None, self._line_length)
         yield from self._committed(caption) if isinstance(caption, Partial) else self._rest(caption, names)
 
     def _committed(self, partial: Partial) -> Iterator[Text]:

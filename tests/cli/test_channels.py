@@ -125,6 +125,17 @@ async def test_listen_shows_the_open_utterances_of_both_channels(serve: Serve, s
     assert "\x1b[36mChannel 1: \x1b[0m\x1b[2mHow are\x1b[0m" in between
 
 
+async def test_listen_names_the_speaker_of_a_channel_while_the_utterance_is_open(serve: Serve, stereo: Path) -> None:
+    partial = {"type": "partial", "revision": 0, "stable": "", "start_ms": 0, "end_ms": 40}
+    named = {"type": "name", "speaker": 2, "name": "Bob"}
+    left = of(0, partial | {"utterance": 0, "text": "How are"})
+    right = of(1, partial | {"utterance": 1, "text": "Fine"})
+    peer = await serve(Peer(CONVERSATION, [named, right, left]))
+    async with Terminal("listen", stereo, "--server", peer.url, *SEPARATE, "--speakers") as terminal:
+        ended = await terminal.ended()
+    assert "Speaker 1: \x1b[0m\x1b[2mHow are\x1b[0m\r\n\x1b[36mBob: \x1b[0m\x1b[2mFine" in ended.stdout
+
+
 async def test_a_terminal_that_is_as_narrow_as_the_name_of_a_channel_shows_its_words(
     serve: Serve, stereo: Path
 ) -> None:

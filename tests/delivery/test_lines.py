@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.captions.line_breaking import width
+from livecaption.captions.speakers import spoken_by
 from livecaption.delivery.lines import Lines, Text
 from livecaption.events import Event, Final, Partial, Room, RoomPart, Snapshot, SpeakerName, SpeakerNamed, Turn
 from tests.support.cases import for_each
@@ -131,6 +132,34 @@ def test_channels_are_named_and_their_utterances_do_not_disturb_each_other() -> 
         ("Channel 1: And so my fellow Americans",),
         ("Channel 2: Yes.",),
         ("Channel 1: ask not.",),
+    ]
+
+
+def test_a_channel_that_is_a_speaker_has_its_name() -> None:
+    """Before the first final, nobody knows whether channels are speakers who have no names."""
+    hello = spoken_by(final("Hello.", channel=0), 1)
+    texts = sent(
+        room("a"),
+        partial("And so my fellow Americans ask not", channel=0),
+        spoken_by(final("And so my fellow Americans ask not.", channel=0), 1),
+        replace(hello, utterance=1),
+        SpeakerNamed(1, "Ada"),
+        partial("And so my fellow Americans ask not what your country", utterance=2, channel=0),
+        SpeakerNamed(1, "Ada Lovelace of London"),
+        replace(hello, utterance=2, text="And so my fellow Americans ask not what your country can."),
+        SpeakerNamed(2, "Bob"),
+        partial("No", utterance=3, channel=1),
+        spoken_by(final("Nothing.", utterance=3, channel=1), 2),
+        replace(hello, utterance=4),
+    )
+    assert [text.lines for text in texts] == [
+        ("Channel 1: And so my fellow Americans",),
+        ("Channel 1: ask not.",),
+        ("Speaker 1: Hello.",),
+        ("Ada: And so my fellow Americans ask",),
+        ("Ada: not what your country can.",),
+        ("Bob: Nothing.",),
+        ("Ada Lovelace of L…: Hello.",),
     ]
 
 
