@@ -55,16 +55,18 @@ def prefix(name: str) -> str:
 
 
 def in_turns(final: Final) -> list[Final]:
-    """Cut a final into pieces of one speaker each. Each is a final with its own text, times and words."""
+    """Cut a final into pieces of one speaker each. Each is a final with its own text, times and words.
+
+    A turn has the words up to the first one of the next speaker. Characters do not say where a turn ends: the text may
+    have other ones than the words, because committed words stay where the engine has changed its mind.
+    """
     if final.turns is None or len(final.turns) < 2:
         return [final]
     words = list(final.words or ())
     pieces = []
-    for turn in final.turns:
+    for turn, following in zip(final.turns, (*final.turns[1:], None), strict=True):
         of_turn: list[CaptionWord] = []
-        n_left = n_characters(turn.text)
-        while words and n_left > 0:
-            n_left -= n_characters(words[0].word)
+        while words and (following is None or words[0].speaker != following.speaker):
             of_turn.append(words.pop(0))
         pieces.append(
             replace(

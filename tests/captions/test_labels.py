@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.captions.labels import in_turns, label, n_characters, prefix, speaker_name
+from livecaption.captions.layout import cues
 from livecaption.events import CaptionWord, Final, Turn
 from tests.support.cases import for_each
 from tests.support.transcripts import final
@@ -24,7 +25,10 @@ def test_a_speaker_comes_before_a_channel_and_without_both_nothing_stands_there(
     assert prefix("Ada") == "Ada: "
 
 
-WORDS = [CaptionWord(word, 1000 * n, 1000 * n + 900, 0.9) for n, word in enumerate(("One", "two.", "Three", "four."))]
+WORDS = [
+    CaptionWord(word, 1000 * n, 1000 * n + 900, 0.9, 1 if n < 2 else 2)
+    for n, word in enumerate(("One", "two.", "Three", "four."))
+]
 
 
 def test_a_piece_has_the_text_the_times_and_the_words_of_its_turn() -> None:
@@ -36,6 +40,21 @@ def test_a_piece_has_the_text_the_times_and_the_words_of_its_turn() -> None:
     assert [each.words for each in in_turns(final("One two. Three four.", turns=turns))] == [None, None]
 
 
+def test_a_word_is_in_the_piece_of_its_speaker_where_the_text_is_longer_than_the_words() -> None:
+    """Committed words stay where the engine has changed its mind. Two words may begin together."""
+    words = [
+        CaptionWord("Dont", 0, 500, 0.9, 1),
+        CaptionWord("go.", 2000, 2000, 0.9, 1),
+        CaptionWord("Yes", 2000, 2300, 0.9, 2),
+        CaptionWord("I", 2300, 2500, 0.9, 2),
+        CaptionWord("will.", 2500, 3000, 0.9, 2),
+    ]
+    turns = [Turn(1, "Don't go. ", 0, 2000), Turn(2, "Yes I will.", 2000, 4000)]
+    whole = final("Don't go. Yes I will.", words=words, turns=turns)
+    assert [piece.words for piece in in_turns(whole)] == [tuple(words[:2]), tuple(words[2:])]
+    assert [cue.start_ms for cue in cues([whole])] == [0, 2000]
+
+
 @for_each("whole", [final("One."), final("", turns=[]), final("One.", turns=[Turn(1, "One.", 0, 4000)])])
 def test_a_final_of_one_speaker_is_one_piece(whole: Final) -> None:
     assert in_turns(whole) == [whole]
@@ -45,7 +64,6 @@ def test_a_final_of_one_speaker_is_one_piece(whole: Final) -> None:
 def test_pieces_have_all_words_once(texts: list[str]) -> None:
     turns = [Turn(n, text, 1000 * n, 1000 * n + 1000) for n, text in enumerate(texts)]
     pieces = in_turns(final("".join(texts), words=WORDS, turns=turns))
-    words = [word for piece in pieces for word in piece.words or ()]
-    assert words == WORDS[: len(words)]
+    assert [word for piece in pieces for word in piece.words or ()] == WORDS
     assert "".join(piece.text for piece in pieces).replace(" ", "") == "".join(texts).replace(" ", "")
     assert sum(n_characters(piece.text) for piece in pieces) == n_characters("".join(texts))
