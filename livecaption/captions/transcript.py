@@ -54,7 +54,7 @@ class Part:
 
 
 class Timed(Protocol):
-    """What has a time on the clock, and a length."""
+    """Parts have a time on the clock, and a length."""
 
     @property
     def started_at_ms(self) -> int: ...

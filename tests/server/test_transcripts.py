@@ -269,7 +269,7 @@ async def test_the_webvtt_of_a_running_session_is_only_ever_appended_to(serve_st
 
 
 async def test_a_client_that_follows_webvtt_gets_all_of_it_again_once_a_speaker_has_a_name(client: Client) -> None:
-    """The words that it has may be those of this speaker. A server that has started anew has only the new name."""
+    """The words that it has may be those of this speaker. A server that has started again has only the new name."""
     socket = await client.ws_connect("/v1/stream")
     await socket.send_json({"type": "start"})
     session_id = (await read_event(socket))["session"]
