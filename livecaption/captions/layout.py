@@ -8,14 +8,14 @@ Style Guide, General Requirements. The cheapest of all possible breaks are chose
 
 Channels that are kept apart are laid out apart: their cues overlap where people speak at the same time. In a channel,
 each utterance begins its own cue, because after a pause another person may speak. So does each turn. An utterance of
-the same speaker without a pause before it is set together with the last cue before it. It comes from a cut at the
+the same speaker without a pause before it is set together with the cue that it continues. It comes from a cut at the
 length limit, which is not the speaker's.
 
 Pure. It does not depend on file formats. Text that runs from right to left stays in spoken order; players reorder it.
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -164,17 +164,16 @@ class _Speech:
         return replace(self, text=f"{self.text} {final.text}", times_ms=times_ms, end_ms=final.end_ms)
 
     def rest(self, n: int) -> "_Speech":
-        """Return the last `n` characters, not counting spaces."""
-        text = self.text[_offset(self.text, len(self.times_ms) - n) :]
-        return replace(self, text=text.lstrip(), times_ms=self.times_ms[-n:])
+        """Return the speech without its first `n` characters, not counting spaces."""
+        return replace(self, text=self.text[_offset(self.text, n) :].lstrip(), times_ms=self.times_ms[n:])
 
 
 class _ChannelCues:
     """The cues of one channel, which do not overlap.
 
     A cue is complete when somebody speaks again after a pause, or somebody else speaks. An utterance without a pause
-    before it is set together with the last cue before it. So somebody who never pauses has captions too. The end of the
-    last cue depends on the next cue.
+    before it is set together with the cue that it continues. So somebody who never pauses has captions too. The end of
+    the last cue depends on the next cue.
     """
 
     def __init__(self, line_length: int, channel: int | None, *, labelled: bool) -> None:
@@ -196,9 +195,12 @@ class _ChannelCues:
             return []
         speech, begun = self._speech, (final.start_ms, final.language, voice)
         if speech is not None and (speech.end_ms, speech.language, self._voice) == begun:
-            *complete, last = self._set(speech, None)
-            self._speech = speech.rest(sum(map(n_characters, last.lines))).longer(final)
-            return self._shown(complete, last.start_ms)
+            longer = speech.longer(final)  # so that the cues before it end where its words let them
+            said = self._set(longer, None)
+            ends = list(accumulate(sum(map(n_characters, cue.lines)) for cue in said))
+            n_complete = bisect_right(ends, len(speech.times_ms))
+            self._speech = longer.rest(ends[n_complete - 1]) if n_complete else longer
+            return self._shown(said[:n_complete], said[n_complete].start_ms)
         times_ms = character_times_ms(final)
         complete = [] if speech is None else self._shown(self._set(speech, final.start_ms), max(0, times_ms[0][0]))
         # Cues of channels stand between each other, so each has the name in its margin.
