@@ -68,15 +68,34 @@ class Takeover:
     async def adopt(self) -> None:
         """Go on with the sessions that servers have left which are dead. They wait for their publishers.
 
+        Once one cannot be read, it and the later ones go on where their publishers come: the start waits no longer.
+
         Raises:
-            StoreFailed: the store cannot be read.
+            StoreFailed: the store has none of them now.
         """
-        for session in await self._store.interrupted():
-            try:
+        can_read = True
+        for session_id, interrupted_at_ms in await self._store.interruptions():
+            if not self._is_awaited(interrupted_at_ms):
+                self._store.give_up(session_id)
+            elif can_read:
+                can_read = await self._adopt(session_id)
+            else:
+                self._store.release(session_id)
+
+    async def _adopt(self, session_id: SessionId) -> bool:
+        """Go on with a session. Return False if it cannot be read."""
+        try:
+            session = await self._store.interrupted(session_id)
+            if session is not None:
                 async with self._rooms.going_on(session.record):
                     await self._go_on(session)
-            except (WrongState, Unavailable):  # somebody else speaks in its room by now
-                self._store.give_up(session.record.id)
+        except (WrongState, Unavailable):  # somebody else speaks in its room by now
+            self._store.give_up(session_id)
+        except StoreFailed as error:
+            logger.warning("sessions that were interrupted go on once their publishers are back: %s", error)
+            self._store.release(session_id)
+            return False
+        return True
 
     async def fetch(self, asked: Reattach) -> None:
         """Take over the session that a client resumes, if another server has it.
@@ -112,9 +131,7 @@ class Takeover:
     async def _go_on(self, session: InterruptedSession) -> bool:
         """Let a session wait for its publisher. Return False if it waited too long, cannot go on here, or has left."""
         session_id = session.record.id
-        # A server that crashes again and again must not keep slots for publishers that have long given up.
-        oldest_ms = (time.time() - self._resume_window_s) * 1000
-        if self._restore is not None and session.interrupted_at_ms >= oldest_ms:
+        if self._restore is not None and self._is_awaited(session.interrupted_at_ms):
             try:
                 options = self._restore(session.resumption.start, self._endpointing)
                 reopened = await self._rooms.reopen(session, options)
@@ -127,6 +144,13 @@ class Takeover:
                 logger.warning("a session that was interrupted cannot go on: %s", error)
         self._store.give_up(session_id)
         return False
+
+    def _is_awaited(self, interrupted_at_ms: int) -> bool:
+        """Return True if a publisher may come back to a session that was interrupted then.
+
+        A server that crashes again and again must not keep slots for publishers that have long given up.
+        """
+        return interrupted_at_ms >= (time.time() - self._resume_window_s) * 1000
 
     def _give_up(self, session_id: SessionId) -> None:
         """Give up a session that another server wants, because its publisher is there."""

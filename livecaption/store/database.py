@@ -13,7 +13,7 @@ from typing import Any
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows, schema, search
-from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, SessionRecord, Statement
+from livecaption.store.rows import InterruptedSession, Numbered, Resumption, RoomRecord, SessionRecord, Statement
 from livecaption.store.search import Excerpt
 from livecaption.store.store import MAX_EXCERPTS
 
@@ -322,6 +322,14 @@ class Database:
         )
         return frozenset(session_id for (session_id,) in found)
 
+    def interruptions(self, owner: str | None = None) -> list[tuple[SessionId, int]]:
+        """Return the sessions of `interrupted`, and the time at which each was found interrupted first."""
+        return self.execute(
+            "SELECT id, interrupted_at_ms FROM resumption JOIN session ON session.number = resumption.session "
+            "WHERE state = 'interrupted' AND owner IS ? ORDER BY number",
+            (owner,),
+        ).fetchall()
+
     def interrupted(self, owner: str | None = None, session_id: str | None = None) -> list[InterruptedSession]:
         """Return the sessions that can go on and that this process has, or none of several, the oldest first.
 
@@ -357,18 +365,18 @@ class Database:
                     interrupted_at_ms,
                     checkpoint_ms,
                     shift_ms,
-                    self._events(record),
                     dict(transcribed.fetchall()),
+                    self._events(record),
                 )
             )
         return sessions
 
-    def _events(self, session: SessionRecord) -> tuple[tuple[int, Final | Translation], ...]:
+    def _events(self, session: SessionRecord) -> tuple[Numbered, ...]:
         """Return the finals and translations of a session with their numbers, in the order of their events."""
         finals = self.execute(
             f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY seq", (session.number,)
         )
-        events: list[tuple[int, Final | Translation]] = [(seq, rows.final_from_row(row)) for seq, *row in finals]
+        events: list[Numbered] = [(seq, rows.final_from_row(row)) for seq, *row in finals]
         translations = self.execute(
             f"SELECT translation.seq, {rows.TRANSLATION_COLUMNS} "
             "FROM translation JOIN final ON final.number = translation.final WHERE session = ?",

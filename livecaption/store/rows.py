@@ -13,6 +13,8 @@ from livecaption.events import CaptionWord, Final, SpeakerNamed, TranslatedText,
 from livecaption.recognition import SessionId
 
 Statement = tuple[str, tuple[Any, ...]]
+Numbered = tuple[int, Final | Translation]
+"""What was said, with the number of its event."""
 
 
 class SessionState(Enum):
@@ -129,8 +131,8 @@ class InterruptedSession:
         interrupted_at_ms: time at which it was found interrupted first, by the Unix clock.
         checkpoint_ms: length of the audio that is transcribed or silent.
         shift_ms: time without audio before the checkpoint.
-        events: all finals and translations in the order of their events, with the numbers of these.
         transcribed_ms: the end of the audio of each channel's newest final; the key is None if channels are mixed.
+        events: all finals and translations in the order of their events, with the numbers of these.
     """
 
     record: SessionRecord
@@ -139,8 +141,8 @@ class InterruptedSession:
     interrupted_at_ms: int
     checkpoint_ms: int
     shift_ms: int
-    events: tuple[tuple[int, Final | Translation], ...]
     transcribed_ms: Mapping[int | None, int]
+    events: tuple[Numbered, ...]
 
     @property
     def finals(self) -> tuple[Final, ...]:
@@ -172,7 +174,7 @@ class RunningSession:
     is_owned: bool
     resumption: Resumption | None
     interrupted_at_ms: int | None
-    events: tuple[tuple[int, Final | Translation], ...]
+    events: tuple[Numbered, ...]
 
 
 SESSION_COLUMNS = (

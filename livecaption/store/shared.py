@@ -159,11 +159,11 @@ class SharedTranscripts(TranscriptStore):
             yield is_taken
 
         is_taken = await self._do(take)
-        taken = await self._read(lambda database: database.interrupted(self._owner, session_id)) if is_taken else []
-        if not taken:
+        taken = await self.interrupted(session_id) if is_taken else None
+        if taken is None:
             raise Unavailable("another process has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
         self._here.add(session_id)
-        return taken[0]
+        return taken
 
     def release(self, session_id: SessionId) -> None:
         self._here.discard(session_id)
@@ -174,10 +174,13 @@ class SharedTranscripts(TranscriptStore):
     async def resumption(self, session_id: str) -> Resumption | None:
         return await self._read(lambda database: database.resumption(session_id))
 
-    async def interrupted(self) -> list[InterruptedSession]:
-        found = await self._read(lambda database: database.interrupted(self._owner))
-        self._here |= {session.record.id for session in found}
+    async def interruptions(self) -> list[tuple[SessionId, int]]:
+        found = await self._read(lambda database: database.interruptions(self._owner))
+        self._here |= {session_id for session_id, _ in found}
         return found
+
+    async def interrupted(self, session_id: SessionId) -> InterruptedSession | None:
+        return await self._read(lambda database: next(iter(database.interrupted(self._owner, session_id)), None))
 
     async def _watch(self) -> None:
         """Find the sessions that another process has taken while it could not ask for them.

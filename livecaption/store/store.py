@@ -272,8 +272,14 @@ class Store(Protocol):
     async def tracks(self, session_id: str) -> list[str]:
         """Return the languages into which a session was translated."""
 
-    async def interrupted(self) -> list[InterruptedSession]:
-        """Return the sessions that can go on and that this server has, the oldest first."""
+    async def interruptions(self) -> list[tuple[SessionId, int]]:
+        """Return the sessions that can go on and that this server has, the oldest first.
+
+        With each comes its `interrupted_at_ms`, because most of many wait for nobody any more, and need not be read.
+        """
+
+    async def interrupted(self, session_id: SessionId) -> InterruptedSession | None:
+        """Return one of `interruptions` with all that was said in it; None: it is none of them any more."""
 
     async def resumption(self, session_id: str) -> Resumption | None:
         """Return the data that a session goes on with, whichever server has it; None: it cannot go on."""

@@ -260,8 +260,11 @@ class TranscriptStore:
     async def tracks(self, session_id: str) -> list[str]:
         return await self._read(lambda database: _tracks(database, session_id))
 
-    async def interrupted(self) -> list[InterruptedSession]:
-        return await self._read(Database.interrupted)
+    async def interruptions(self) -> list[tuple[SessionId, int]]:
+        return await self._read(Database.interruptions)
+
+    async def interrupted(self, session_id: SessionId) -> InterruptedSession | None:
+        return await self._read(lambda database: next(iter(database.interrupted(session_id=session_id)), None))
 
     async def room(self, name: str) -> RoomRecord | None:
         return await self._read(lambda database: database.room(name))

@@ -14,7 +14,7 @@ from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql.broadcast import NotifyBroadcast
 from tests.live.test_connection import resume
-from tests.live.test_takeover import begin, interrupted_by
+from tests.live.test_takeover import begin, die
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
@@ -65,13 +65,12 @@ async def stop(socket: ClientWebSocketResponse) -> None:
     await read_until(socket, "end")
 
 
-async def die(server: Client, other: Client) -> None:
-    """Let a server leave its sessions as if it was killed. Its worker goes on, because it is that of the test."""
+async def killed(server: Client, other: Client) -> None:
+    """Let a server leave its sessions, and send nothing more, as if it was killed."""
     broadcast = server.app[SERVICES].store.broadcast
     assert isinstance(broadcast, NotifyBroadcast)
     await broadcast.close()
-    server.app[SERVICES].store._generations.clear()  # so that it has none to have back
-    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, server))
+    await die(server, other)
 
 
 async def test_a_reader_at_another_server_gets_the_same_events_with_the_same_cursors(serve: Serve) -> None:
@@ -151,7 +150,7 @@ async def test_readers_of_a_session_whose_server_has_died_wait_for_the_next_one(
     socket, ready, caption = await begin(one)
     reading = asyncio.ensure_future(read(other, ready["session"]))
     await eventually(lambda: other.app[SERVICES].sessions.n_readers)
-    await die(one, other)
+    await killed(one, other)
     # A reader that comes now gets all finals so far, and waits too.
     late = await third.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     assert [final["text"] for final in (await read_event(late))["finals"]] == [caption["text"]]
@@ -169,7 +168,7 @@ async def test_readers_leave_a_session_that_nobody_resumes(serve: Serve, monkeyp
     socket, ready, _ = await begin(one)
     reader = await other.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     await read_event(reader)
-    await die(one, other)
+    await killed(one, other)
     while (await reader.receive(timeout=20)).type is WSMsgType.TEXT:
         pass
     assert reader.close_code == 1012

@@ -16,13 +16,15 @@ from livecaption.recognition import SessionId
 from livecaption.server.services import SERVICES
 from livecaption.store import rows
 from livecaption.store.config import StoreConfig
-from livecaption.store.rows import Resumption
+from livecaption.store.rows import InterruptedSession, Resumption
 from livecaption.store.store import now_ms
+from livecaption.store.transcripts import TranscriptStore
 from tests.live.test_connection import refusal_of, resume
 from tests.support.eventually import eventually
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 from tests.support.speech import pcm_s16le, sound
 from tests.support.stored import STARTED_AT_MS, fill, new_session, opened
+from tests.support.stores import read_interrupted
 from tests.support.transcripts import final
 
 TOKEN = "the publisher's token"
@@ -237,7 +239,7 @@ async def test_a_session_that_ended_by_itself_cannot_be_taken_up(serve: Serve, t
     last = (await read_to_the_close(socket))[-1]
     assert await refusal_of(await resume(client, READY, last["seq"])) == ("session_ended", 1008)
     await eventually(lambda: client.app[SERVICES].store.figures.waiting == 0)
-    assert await client.app[SERVICES].store.interrupted() == []
+    assert await read_interrupted(client.app[SERVICES].store) == []
 
 
 async def test_a_publisher_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(serve: Serve) -> None:
@@ -251,11 +253,11 @@ async def test_a_publisher_who_is_not_back_in_time_finds_it_over_and_it_stays_in
     assert await refusal_of(await resume(client, READY, end["seq"])) == ("session_ended", 1008)
     assert await state_of(client) == "interrupted"
     assert len(client.app[SERVICES].sessions) == 0
-    assert await client.app[SERVICES].store.interrupted() == []
+    assert await read_interrupted(client.app[SERVICES].store) == []
 
 
 async def test_a_server_that_dies_again_and_again_keeps_no_slot_for_a_publisher_who_has_given_up(
-    serve: Serve, tmp_path: Path
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A publisher that lost its server more than the resume window ago does not come any more."""
     old = new_session("old", resumption=Resumption(START % "false", token_hash(TOKEN), None))
@@ -263,11 +265,20 @@ async def test_a_server_that_dies_again_and_again_keeps_no_slot_for_a_publisher_
         fill(database, old, [], ended=False)
     with opened(tmp_path / "transcripts.db") as database:
         database.execute("UPDATE resumption SET interrupted_at_ms = interrupted_at_ms - 61000")
+    read: list[str] = []
+    read_one = TranscriptStore.interrupted
+
+    async def interrupted(store: TranscriptStore, session_id: SessionId) -> InterruptedSession | None:
+        read.append(session_id)
+        return await read_one(store, session_id)
+
+    monkeypatch.setattr(TranscriptStore, "interrupted", interrupted)
     client = await serve()
+    assert read == ["talk"]  # and the start does not wait for what was said in others
     assert len(client.app[SERVICES].sessions) == 1
     assert await refusal_of(await resume(client, {**READY, "session": "old"}, 0)) == ("unknown_session", 1008)
-    (interrupted,) = await client.app[SERVICES].store.interrupted()
-    assert interrupted.record.id == "talk"
+    (waiting,) = await read_interrupted(client.app[SERVICES].store)
+    assert waiting.record.id == "talk"
 
 
 async def test_a_session_that_waits_holds_its_slot_and_its_publisher_gets_in_on_a_full_server(serve: Serve) -> None:
@@ -309,7 +320,7 @@ async def test_a_session_whose_stored_start_is_not_valid_any_more_does_not_stop_
     client = await serve(start='{"type": "start", "task": "sing"}')
     assert await refusal_of(await resume(client, READY, 3)) == ("unknown_session", 1008)
     assert "cannot go on" in caplog.text
-    assert await client.app[SERVICES].store.interrupted() == []
+    assert await read_interrupted(client.app[SERVICES].store) == []
     assert await state_of(client) == "interrupted"
 
 

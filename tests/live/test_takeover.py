@@ -2,19 +2,23 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from livecaption.events import SpeakerNamed
+from livecaption.errors import StoreFailed
+from livecaption.events import Final, SpeakerNamed
 from livecaption.live.config import LiveConfig, SocketLimits
 from livecaption.live.event_log import SEQS_PER_GENERATION
 from livecaption.live.hub import Hub
+from livecaption.recognition import SessionId
 from livecaption.server.app import drain
 from livecaption.server.services import SERVICES
-from livecaption.store import asking
+from livecaption.store import asking, rows
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql.store import PostgresqlStore
 from livecaption.store.rows import InterruptedSession, SessionState
@@ -87,23 +91,76 @@ async def test_a_session_that_is_given_up_while_a_server_starts_is_not_in_it(
     """Its publisher would come back to a state that is older than its own."""
     read = PostgresqlStore.interrupted
 
-    async def interrupted(store: PostgresqlStore) -> list[InterruptedSession]:
-        found = await read(store)
-        for session in found:
-            store._note_asked(session.record.id, uuid4())
+    async def interrupted(store: PostgresqlStore, session_id: SessionId) -> InterruptedSession | None:
+        found = await read(store, session_id)
+        store._note_asked(session_id, uuid4())
         return found
 
     one, other = await serve(), await serve()
     socket, ready, caption = await begin(one)
-    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, one))
-    one.app[SERVICES].store._generations.clear()  # so that it has none to have back
-    monkeypatch.setattr(PostgresqlStore, "interrupted", interrupted)
-    starting = await serve()
+    await die(one, other)
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresqlStore, "interrupted", interrupted)
+        starting = await serve()
     assert starting.app[SERVICES].sessions.known(ready["session"]) is None
     again = await resume(other, ready, caption["seq"])
     assert (await read_event(again))["received_ms"] >= caption["end_ms"]
     await again.close()
     await socket.close()
+
+
+async def test_a_server_starts_although_an_interrupted_session_cannot_be_read_and_its_publisher_goes_on(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the crash of a server with many long sessions the database may be slow. Later ones are not tried then."""
+    read = PostgresqlStore.interrupted
+    tried: list[str] = []
+
+    async def interrupted(store: PostgresqlStore, session_id: SessionId) -> InterruptedSession | None:
+        tried.append(session_id)
+        if len(tried) == 1:
+            raise StoreFailed("the database does not answer")
+        return await read(store, session_id)
+
+    one, other = await serve(), await serve()
+    begun = [await begin(one) for _ in range(3)]
+    await die(one, other)
+    monkeypatch.setattr(PostgresqlStore, "interrupted", interrupted)
+    starting = await serve()
+    assert tried == [begun[0][1]["session"]]
+    assert "the database does not answer" in caplog.text
+    assert len(starting.app[SERVICES].sessions) == 0
+    for (socket, ready, caption), server in zip(begun, (starting, starting, other), strict=True):
+        again = await resume(server, ready, caption["seq"])
+        assert (await read_event(again))["received_ms"] >= caption["end_ms"]
+        await again.close()
+        await socket.close()
+
+
+async def test_finals_of_a_session_that_goes_on_are_converted_beside_the_event_loop(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of some hours would block it, also for sessions whose publishers speak."""
+    convert = rows.final_from_row
+    threads: list[threading.Thread] = []
+
+    def converted(row: Sequence[Any]) -> Final:
+        threads.append(threading.current_thread())
+        return convert(row)
+
+    one, other = await serve(), await serve()
+    begun = [await begin(one) for _ in range(2)]
+    monkeypatch.setattr(rows, "final_from_row", converted)
+    _, ready, caption = begun[0]
+    again = await resume(other, ready, caption["seq"])
+    await read_event(again)
+    await die(one, other)
+    starting = await serve()
+    assert len(starting.app[SERVICES].sessions) == 1
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads
+    for each in (again, *(socket for socket, *_ in begun)):
+        await each.close()
 
 
 async def test_a_publisher_who_resumes_is_not_refused_because_the_store_takes_long(
@@ -197,6 +254,12 @@ async def test_a_publisher_whose_server_is_taken_for_dead_notices_nothing(serve:
     following = await read_until(socket, "final")
     assert await stored(other, ready["session"]) == [(0, caption["text"]), (1, following["text"])]
     await socket.close()
+
+
+async def die(server: Client, other: Client) -> None:
+    """Let a server leave its sessions as if it was killed. Its worker goes on, because it is that of the test."""
+    server.app[SERVICES].store._generations.clear()  # so that it has none to have back
+    await other.app[SERVICES].store._do(lambda connection: interrupted_by(connection, server))
 
 
 async def interrupted_by(connection: object, server: Client) -> None:

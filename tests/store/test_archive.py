@@ -19,7 +19,7 @@ from livecaption.store.rows import Resumption, RoomRecord, SessionRecord, Sessio
 from livecaption.store.store import now_ms, oldest_waiting_ms, written
 from tests.support.postgresql import Cluster
 from tests.support.stored import STARTED_AT_MS, fill, new_session, opened
-from tests.support.stores import Place, keep
+from tests.support.stores import Place, keep, read_interrupted
 from tests.support.transcripts import final
 
 ROOM = RoomRecord("PyCon", "A fair", "hash of a secret", "hash of a token", STARTED_AT_MS, event=1)
@@ -89,7 +89,7 @@ async def test_they_are_found_by_their_words_and_in_their_room(file: Path, place
         room = await store.room("pycon")
         assert room == ROOM
         assert [part.id for part in await store.parts(room)] == ["part", "open"]
-        assert await store.interrupted() == []  # nobody goes on with what another store has
+        assert await read_interrupted(store) == []  # nobody goes on with what another store has
         assert await store.resumption("open") is None
 
 

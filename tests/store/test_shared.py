@@ -21,7 +21,7 @@ from livecaption.store.store import RoomWish
 from tests.support.datagrams import fill
 from tests.support.eventually import eventually
 from tests.support.stored import new_session
-from tests.support.stores import all_written, ignore
+from tests.support.stores import all_written, ignore, read_interrupted
 
 ONE, TWO = SessionId("one"), SessionId("two")
 RESUMPTION = Resumption("{}", "hash", None)
@@ -71,7 +71,7 @@ async def test_all_processes_read_what_one_has_written(path: Path) -> None:
         await all_written(a)
         assert await texts(b) == ["text 0"]
         assert await b.resumption(ONE) == RESUMPTION
-        assert await b.interrupted() == []
+        assert await read_interrupted(b) == []
 
 
 @pytest.mark.usefixtures("keeper")
@@ -217,8 +217,8 @@ async def test_the_sessions_of_a_dead_process_pass_to_its_successor(path: Path, 
         await all_written(a)
     await asyncio.to_thread(keeper.pass_on, "a", "c")
     async with sharing(path, "b", "c") as (b, c):
-        assert await b.interrupted() == []
-        (session,) = await c.interrupted()
+        assert await read_interrupted(b) == []
+        (session,) = await read_interrupted(c)
         assert (session.record.id, session.generation) == (ONE, 1)
 
 
@@ -232,7 +232,7 @@ async def test_the_sessions_of_an_earlier_server_are_dealt_out(path: Path, keepe
     next_keeper = Keeper(StoreConfig(str(path)))
     next_keeper.open(["c", "d"])
     async with sharing(path, "c", "d") as (c, d):
-        found = [[each.record.id for each in await store.interrupted()] for store in (c, d)]
+        found = [[each.record.id for each in await read_interrupted(store)] for store in (c, d)]
         assert sorted(found[0] + found[1]) == ids
         assert min(map(len, found)) == 2
     next_keeper.close()

@@ -17,7 +17,7 @@ from livecaption.store.store import Store, written
 from tests.support.any_text import any_text
 from tests.support.eventually import eventually
 from tests.support.stored import STARTED_AT_MS, new_session
-from tests.support.stores import Place, all_written, ignore, keep
+from tests.support.stores import Place, all_written, ignore, keep, read_interrupted
 from tests.support.transcripts import final
 
 ONE = SessionId("one")
@@ -151,7 +151,7 @@ async def test_translations_come_back_with_their_finals_and_go_with_them(place: 
         assert list(await store.finals("one")) == [finals[0], translated]
         assert sorted(await store.tracks("one")) == ["de", "fr"]
     async with place.opened() as store:
-        (interrupted,) = await store.interrupted()
+        (interrupted,) = await read_interrupted(store)
         assert interrupted.events == ((2, finals[0]), (3, finals[1]), (4, french), (5, german))
         assert interrupted.finals == tuple(finals)
         await store.delete("one")
@@ -201,11 +201,11 @@ async def test_a_session_that_was_open_can_go_on_with_all_its_data(place: Place)
         store.checkpoint(SessionId("open"), 2800, 700)
         store.checkpoint(SessionId("open"), 2000)
         await all_written(store)
-        assert await store.interrupted() == []
+        assert await read_interrupted(store) == []
     interrupted_at_ms: list[int] = []
     for generation in (1, 2, 3):
         async with place.opened() as store:
-            (interrupted,) = await store.interrupted()
+            (interrupted,) = await read_interrupted(store)
             interrupted_at_ms.append(interrupted.interrupted_at_ms)
             assert interrupted.record == await store.session("open")
             assert (interrupted.generation, interrupted.resumption) == (generation, RESUMPTION)
@@ -233,7 +233,7 @@ async def test_a_session_goes_on_from_the_audio_that_each_of_its_channels_needs(
         store.append(ONE, right, 3, 600, ignore, shift_ms=5000)
         await all_written(store)
     async with place.opened() as store:
-        (interrupted,) = await store.interrupted()
+        (interrupted,) = await read_interrupted(store)
         assert interrupted.events == ((2, left), (3, right))
         assert interrupted.transcribed_ms == {0: 900, 1: 4400}
         assert interrupted.resume_ms([0, 1]) == 900
@@ -247,7 +247,7 @@ async def test_a_session_that_nobody_came_back_to_stays_interrupted_and_cannot_g
     async with place.opened() as store:
         store.give_up(ONE)
         await all_written(store)
-        assert await store.interrupted() == []
+        assert await read_interrupted(store) == []
         (session,) = await store.sessions(10)
         assert session.state is SessionState.INTERRUPTED
 

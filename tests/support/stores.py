@@ -10,7 +10,7 @@ from types import ModuleType
 from livecaption.events import Final
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql.connecting import connect
-from livecaption.store.rows import NewSession
+from livecaption.store.rows import InterruptedSession, NewSession
 from livecaption.store.store import Store, written
 from tests.support.eventually import TIMEOUT_FACTOR, eventually
 from tests.support.stored import ENDED_WITH_AUDIO
@@ -64,6 +64,12 @@ async def keep(store: Store, session: NewSession, finals: Sequence[Final] = (), 
     if ended:
         store.end(session.id, finals[-1].end_ms if finals else 0, ignore)
     await all_written(store)
+
+
+async def read_interrupted(store: Store) -> list[InterruptedSession]:
+    """Return all sessions that this server may go on with, the oldest first."""
+    read = [await store.interrupted(session_id) for session_id, _ in await store.interruptions()]
+    return [session for session in read if session is not None]
 
 
 async def all_written(store: Store) -> None:

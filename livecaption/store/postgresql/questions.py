@@ -1,13 +1,22 @@
 """Ask PostgreSQL what the server needs. Each question gets a connection, and raises `connecting.FAILURES`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from livecaption.events import Final, Translation
+from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.postgresql import statements, words
 from livecaption.store.postgresql.statements import NOW_MS
-from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, RunningSession, SessionRecord
+from livecaption.store.rows import (
+    InterruptedSession,
+    Numbered,
+    Resumption,
+    RoomRecord,
+    RunningSession,
+    SessionRecord,
+)
 from livecaption.store.search import Excerpt
 from livecaption.store.store import MAX_EXCERPTS
 
@@ -19,6 +28,8 @@ _TRANSLATIONS_COLUMN = (
 _SESSION_COLUMNS = rows.SESSION_COLUMNS.replace(
     "json_group_array(json_array(speaker, name))", "coalesce(json_agg(json_build_array(speaker, name)), '[]')::text"
 )
+_INTERRUPTED_AT_MS = f"$2 + interrupted_at_ms - {NOW_MS}"
+"""The clock of the database noted the time; here it becomes one of this machine's clock, whose time is the value 2."""
 _NUMBER = "(SELECT number FROM session WHERE id = $1)"
 
 
@@ -101,56 +112,77 @@ async def unfinished(connection: Any) -> frozenset[str]:
     return frozenset(session_id for (session_id,) in found)
 
 
-async def interrupted(connection: Any, ids: Sequence[str], now_ms: int) -> list[InterruptedSession]:
-    """Return those of these sessions that can go on, the oldest first. `now_ms`: the time of this machine's clock."""
+async def interruptions(connection: Any, ids: Sequence[str], now_ms: int) -> list[tuple[SessionId, int]]:
+    """Return those of these sessions that can go on; see `Store.interruptions`. `now_ms`: as in `interrupted`."""
     found = await connection.fetch(
-        # The clock of the database noted the time; here it becomes one of this machine's clock.
-        f"SELECT start, resume_token_hash, reader_token_hash, generation, $2 + interrupted_at_ms - {NOW_MS}, "
-        f"checkpoint_ms, shift_ms, {_SESSION_COLUMNS} "
-        "FROM resumption JOIN session ON session.number = resumption.session "
+        f"SELECT id, {_INTERRUPTED_AT_MS} FROM resumption JOIN session ON session.number = resumption.session "
         "WHERE state = 'interrupted' AND id = ANY($1::text[]) ORDER BY number",
         ids,
         now_ms,
     )
-    sessions = []
-    for start, resume_hash, reader_hash, generation, interrupted_at_ms, checkpoint_ms, shift_ms, *columns in found:
-        record = rows.session_from_row(tuple(columns))
-        transcribed = await connection.fetch(
-            "SELECT channel, max(end_ms - shift_ms) FROM final WHERE session = $1 GROUP BY channel", record.number
-        )
-        sessions.append(
-            InterruptedSession(
-                record,
-                Resumption(start, resume_hash, reader_hash),
-                generation,
-                interrupted_at_ms,
-                checkpoint_ms,
-                shift_ms,
-                await _events(connection, record),
-                dict(transcribed),
-            )
-        )
-    return sessions
+    return list(map(tuple, found))
 
 
-async def _events(connection: Any, session: SessionRecord) -> tuple[tuple[int, Final | Translation], ...]:
-    """Return the finals and translations of a session with their numbers, in the order of their events."""
+async def interrupted(
+    connection: Any, session_id: str, now_ms: int
+) -> tuple[Callable[[tuple[Numbered, ...]], InterruptedSession], Iterable[Numbered]] | None:
+    """Return a session that can go on, which is to be called with its events. They are converted later, as `finals`.
+
+    `now_ms`: the time of this machine's clock.
+    """
+    row = await connection.fetchrow(
+        f"SELECT start, resume_token_hash, reader_token_hash, generation, {_INTERRUPTED_AT_MS}, "
+        f"checkpoint_ms, shift_ms, {_SESSION_COLUMNS} "
+        "FROM resumption JOIN session ON session.number = resumption.session WHERE state = 'interrupted' AND id = $1",
+        session_id,
+        now_ms,
+    )
+    if row is None:
+        return None
+    start, resume_hash, reader_hash, generation, interrupted_at_ms, checkpoint_ms, shift_ms, *columns = row
+    record = rows.session_from_row(tuple(columns))
+    resumption = Resumption(start, resume_hash, reader_hash)
+    transcribed = await connection.fetch(
+        "SELECT channel, max(end_ms - shift_ms) FROM final WHERE session = $1 GROUP BY channel", record.number
+    )
+    session = partial(
+        InterruptedSession,
+        record,
+        resumption,
+        generation,
+        interrupted_at_ms,
+        checkpoint_ms,
+        shift_ms,
+        dict(transcribed),
+    )
+    return session, await _events(connection, record)
+
+
+async def _events(connection: Any, session: SessionRecord) -> Iterable[Numbered]:
+    """Return the finals and translations of a session with their numbers, in the order of their events.
+
+    Rows are read at once, and converted when they are iterated.
+    """
     finals = await connection.fetch(f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = $1", session.number)
-    events: list[tuple[int, Final | Translation]] = [(seq, rows.final_from_row(row)) for seq, *row in finals]
     translations = await connection.fetch(
         f"SELECT translation.seq, {rows.TRANSLATION_COLUMNS} "
         "FROM translation JOIN final ON final.number = translation.final WHERE session = $1",
         session.number,
     )
+    return _converted(finals, translations)
+
+
+def _converted(finals: Iterable[Sequence[Any]], translations: Iterable[Sequence[Any]]) -> Iterator[Numbered]:
+    events: list[Numbered] = [(seq, rows.final_from_row(row)) for seq, *row in finals]
     events += [(seq, Translation(*row)) for seq, *row in translations]
-    return tuple(sorted(events, key=lambda numbered: numbered[0]))
+    yield from sorted(events, key=lambda numbered: numbered[0])
 
 
 async def running(connection: Any, session_id: str, now_ms: int) -> RunningSession | None:
     """Return a session whichever server has it. `now_ms`: the time of this machine's clock."""
     row = await connection.fetchrow(
         "SELECT generation, owner IS NOT NULL, start, resume_token_hash, reader_token_hash, "
-        f"$2 + interrupted_at_ms - {NOW_MS}, {_SESSION_COLUMNS} "
+        f"{_INTERRUPTED_AT_MS}, {_SESSION_COLUMNS} "
         "FROM session LEFT JOIN resumption ON resumption.session = session.number WHERE id = $1",
         session_id,
         now_ms,
@@ -160,7 +192,7 @@ async def running(connection: Any, session_id: str, now_ms: int) -> RunningSessi
     generation, is_owned, start, resume_hash, reader_hash, interrupted_at_ms, *columns = row
     record = rows.session_from_row(tuple(columns))
     resumption = None if start is None else Resumption(start, resume_hash, reader_hash)
-    events = await _events(connection, record)
+    events = tuple(await _events(connection, record))
     return RunningSession(record, generation, is_owned, resumption, interrupted_at_ms, events)
 
 

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from livecaption.errors import LivecaptionError, StoreFailed
 from livecaption.events import Final
+from livecaption.recognition import SessionId
 from livecaption.store.postgresql import questions
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
-from livecaption.store.rows import Resumption, RoomRecord, RunningSession, SessionRecord
+from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, RunningSession, SessionRecord
 from livecaption.store.search import Excerpt
 from livecaption.store.store import now_ms
 
@@ -33,6 +34,13 @@ class Readable:
 
     async def resumption(self, session_id: str) -> Resumption | None:
         return await self._read(partial(questions.resumption, session_id=session_id))
+
+    async def interrupted(self, session_id: SessionId) -> InterruptedSession | None:
+        found = await self._read(partial(questions.interrupted, session_id=session_id, now_ms=now_ms()))
+        if found is None:
+            return None
+        session, events = found
+        return session(await asyncio.to_thread(tuple, events))
 
     async def running(self, session_id: str) -> RunningSession | None:
         return await self._read(partial(questions.running, session_id=session_id, now_ms=now_ms()))

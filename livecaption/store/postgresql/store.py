@@ -250,21 +250,24 @@ class PostgresqlStore(Readable):
         if owner not in (None, self._presence.id):
             await self._presence.ask_for(session_id, owner, self._read)
 
-        async def take(connection: Any) -> InterruptedSession | None:
-            if not await ownership.take(connection, session_id, self._presence.id, owner, generation):
-                return None
-            taken = await questions.interrupted(connection, [session_id], now_ms())
-            return taken[0] if taken else None
-
-        taken = await self._do(take)
+        take = partial(
+            ownership.take, session_id=session_id, server=self._presence.id, owner=owner, generation=generation
+        )
+        taken = None
+        if await self._do(take):
+            self._generations[session_id] = generation + 1
+            self._waiting.add(session_id)
+            try:
+                taken = await self.interrupted(session_id)
+            except BaseException:
+                self.release(session_id)
+                raise
         if taken is None:
             raise Unavailable("another server has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
-        self._generations[session_id] = taken.generation
-        self._waiting.add(session_id)
         return taken
 
-    async def interrupted(self) -> list[InterruptedSession]:
-        return await self._read(partial(questions.interrupted, ids=list(self._generations), now_ms=now_ms()))
+    async def interruptions(self) -> list[tuple[SessionId, int]]:
+        return await self._read(partial(questions.interruptions, ids=list(self._generations), now_ms=now_ms()))
 
     def share_rooms(self, asked: Callable[[RoomWish], bool], changed: Callable[[str], None]) -> None:
         self._on_room_asked, self._on_room_changed = asked, changed

@@ -26,7 +26,7 @@ from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
 from tests.support.relay import relay_to_database
 from tests.support.stored import new_session
-from tests.support.stores import all_written, ignore, keep
+from tests.support.stores import all_written, ignore, keep, read_interrupted
 from tests.support.transcripts import final
 
 ROOT = Path(__file__).parents[3]
@@ -396,9 +396,9 @@ async def test_sessions_of_a_process_that_was_killed_are_interrupted_by_another_
             while (await living.store.session("one")).state is SessionState.OPEN:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert (await living.store.session("container")).state is SessionState.INTERRUPTED
-        assert await living.store.interrupted() == []  # they are not its own
+        assert await read_interrupted(living.store) == []  # they are not its own
         async with server(address) as following:
-            (adopted,) = await following.store.interrupted()
+            (adopted,) = await read_interrupted(following.store)
             assert (adopted.record.id, adopted.generation, len(adopted.finals)) == ("one", 1, 2)
             assert abs(adopted.interrupted_at_ms - time.time() * 1000) < 20_000
             assert (await following.store.session("living")).state is SessionState.OPEN
