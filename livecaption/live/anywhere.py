@@ -66,11 +66,8 @@ class Anywhere:
             if (following := self._followed.get(session_id)) is not None:
                 following.session.hub.n_reads += 1
                 return following.session
-            record = await self._store.session(session_id)  # first, because most are over, and this is little
-            if record is None or record.state is SessionState.ENDED:
-                return None
             stored = await self._store.running(session_id)
-            if stored is None:
+            if stored is None or stored.record.state is SessionState.ENDED:
                 return None
             following = Following(stored, self._store, self._broadcast, self._resume_window_s, self._forget)
             if following.goes_on(stored):

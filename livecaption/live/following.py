@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from livecaption.errors import StoreFailed
 from livecaption.live.bulletin import Bulletin, decode
+from livecaption.live.event_log import EventLog
 from livecaption.live.mirror import MirroredSession, log_of
 from livecaption.live.publication import HEARTBEAT_S
 from livecaption.recognition import logged_id
@@ -82,12 +83,12 @@ class Following:
         Raises:
             StoreFailed: the store cannot be read.
         """
+        if not stored.is_owned:
+            self._mirror.mend(await self._log(stored, None), None)
         self._broadcast.follow(self._id, self.receive)
         try:
             if stored.is_owned:
                 await self._mend()
-            else:
-                self._mirror.mend(log_of(self._id, stored, None), None)
         except BaseException:
             self._broadcast.unfollow(self._id)
             raise
@@ -159,14 +160,17 @@ class Following:
             if stored is not None and answer is not None and answer.head.generation != stored.generation:
                 answer = None  # another server has the session since, and will say so
             if answer is not None or (stored is not None and not mirror.ended):
-                log = await asyncio.to_thread(log_of, self._id, stored, answer)
-                mirror.mend(log, answer)
+                mirror.mend(await self._log(stored, answer), answer)
             if answer is None and not (mirror.ended or (stored is not None and self.goes_on(stored))):
                 if stored is None:
                     mirror.forget()
                 mirror.close()
         finally:
             mirror.end_mending()
+
+    async def _log(self, stored: RunningSession | None, answer: Bulletin | None) -> EventLog:
+        events = () if stored is None else await self._store.events(stored.record)
+        return await asyncio.to_thread(log_of, self._id, stored, answer, events)
 
     async def _answer(self) -> Bulletin | None:
         """Return what the server of the session answers; None: nobody does."""

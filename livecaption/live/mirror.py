@@ -15,20 +15,22 @@ from livecaption.live.bulletin import Bulletin
 from livecaption.live.event_log import SEQS_PER_GENERATION, EventLog, Message, epoch_of
 from livecaption.live.published import News, Published
 from livecaption.live.tokens import SessionTokens
-from livecaption.store.rows import NewSession, RunningSession, SessionRecord, SessionState
+from livecaption.store.rows import NewSession, Numbered, RunningSession, SessionRecord, SessionState
 
 MAX_WAITING = 512
 """Bulletins that wait for the store, which are those of five seconds of a busy session. Later ones are lost, and the
 store is read once more. More: memory. Fewer: readers get more snapshots where the store is slow."""
 
 
-def log_of(session_id: str, stored: RunningSession | None, answer: Bulletin | None) -> EventLog:
+def log_of(
+    session_id: str, stored: RunningSession | None, answer: Bulletin | None, events: Iterable[Numbered] = ()
+) -> EventLog:
     """Return the log of a session as it is in the store, which was read after its server has answered this.
 
-    Give one of both at least; a session that was deleted is not in the store. May run in any thread, because converting
-    the finals of some hours takes a while.
+    Give one of both at least; a session that was deleted is not in the store. `events` are those in the store. May run
+    in any thread, because converting the finals of some hours takes a while.
     """
-    events = () if stored is None else stored.events
+    events = tuple(events)
     if answer is not None:
         generation, since = answer.head.generation, answer.head.since
     else:
@@ -216,7 +218,7 @@ def session_that_is_over(record: SessionRecord, finals: Iterable[Final]) -> Mirr
 
     Each request gets the same numbers, in an epoch of their own. May run in any thread; see `log_of`.
     """
-    session = MirroredSession(RunningSession(record, 0, False, None, None, ()))
+    session = MirroredSession(RunningSession(record, 0, False, None, None))
     earlier = list(enumerate(finals, start=1))
     session.hub.log = log = EventLog(
         record.title,

@@ -166,7 +166,6 @@ class RunningSession:
         is_owned: whether a server has it, or had it when it died a moment ago.
         resumption: None: it cannot go on in another server.
         interrupted_at_ms: see `InterruptedSession`; None: it is not interrupted.
-        events: see `InterruptedSession`.
     """
 
     record: SessionRecord
@@ -174,7 +173,6 @@ class RunningSession:
     is_owned: bool
     resumption: Resumption | None
     interrupted_at_ms: int | None
-    events: tuple[Numbered, ...]
 
 
 SESSION_COLUMNS = (

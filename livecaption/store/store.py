@@ -16,6 +16,7 @@ from livecaption.store.broadcast import Broadcast
 from livecaption.store.rows import (
     InterruptedSession,
     NewSession,
+    Numbered,
     Resumption,
     RoomRecord,
     RunningSession,
@@ -212,6 +213,15 @@ class Store(Protocol):
 
     async def running(self, session_id: str) -> RunningSession | None:
         """Return a session whichever server has it, if any does. Where there is no broadcast, return None.
+
+        Raises:
+            StoreFailed: the store cannot be read.
+        """
+
+    async def events(self, session: SessionRecord) -> Iterable[Numbered]:
+        """Return the finals and translations of a `running` session in the order of their events.
+
+        They may be iterated in any thread, once; see `finals`.
 
         Raises:
             StoreFailed: the store cannot be read.

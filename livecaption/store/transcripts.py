@@ -28,6 +28,7 @@ from livecaption.store.ownership import acquire, located
 from livecaption.store.rows import (
     InterruptedSession,
     NewSession,
+    Numbered,
     Resumption,
     RoomRecord,
     RunningSession,
@@ -197,6 +198,9 @@ class TranscriptStore:
 
     async def running(self, session_id: str) -> RunningSession | None:
         return None
+
+    async def events(self, session: SessionRecord) -> Iterable[Numbered]:
+        return ()
 
     def release(self, session_id: SessionId) -> None:
         pass

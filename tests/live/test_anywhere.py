@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -14,9 +15,10 @@ from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql.broadcast import NotifyBroadcast
 from tests.live.test_connection import resume
-from tests.live.test_takeover import begin, die
+from tests.live.test_takeover import begin, die, note_conversions
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
+from tests.support.rooms import NAME, TALK, enter, said
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 Serve = Callable[..., Awaitable[Client]]
@@ -174,6 +176,41 @@ async def test_readers_leave_a_session_that_nobody_resumes(serve: Serve, monkeyp
     assert reader.close_code == 1012
     async with other.get(f"/v1/sessions/{ready['session']}/events") as response:
         assert response.status == 404
+    await socket.close()
+
+
+async def test_readers_of_a_room_do_not_read_again_what_was_said_in_a_part_to_which_nobody_comes_back(
+    serve: Serve, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server has died, and its publisher has stayed away for longer than the resume window."""
+    one, other = await serve(), await serve()
+    socket = await enter(one)
+    await read_event(socket)
+    caption = await said(socket, TALK)
+    await killed(one, other)
+    cluster.execute("UPDATE resumption SET interrupted_at_ms = interrupted_at_ms - 3600000")
+    threads = note_conversions(monkeypatch)
+    readers = [await other.ws_connect(f"/v1/rooms/{NAME}/watch") for _ in range(3)]
+    for reader in readers:
+        assert [final["text"] for final in (await read_until(reader, "snapshot"))["finals"]] == [caption["text"]]
+    assert len(threads) == 1  # once for all of them
+    for each in (socket, *readers):
+        await each.close()
+
+
+async def test_finals_of_a_session_elsewhere_are_converted_beside_the_event_loop(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its server runs, or has died."""
+    one, other, third = await serve(), await serve(), await serve()
+    socket, ready, caption = await begin(one)
+    threads = note_conversions(monkeypatch)
+    [(_, snapshot)] = await read(other, ready["session"], until="snapshot")
+    await killed(one, other)
+    [(_, alike)] = await read(third, ready["session"], until="snapshot")
+    assert [[final["text"] for final in each["finals"]] for each in (snapshot, alike)] == 2 * [[caption["text"]]]
+    assert threads
+    assert threading.current_thread() not in threads
     await socket.close()
 
 

@@ -1,7 +1,6 @@
 """A reader at a mirror ends with the transcript of one at the session's own server, whichever bulletins are lost."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -55,7 +54,7 @@ class Owner:
         record = SessionRecord(
             1, SessionId("s"), self.hub.title, "en", False, number_of_state, 0, 0, 0, 0, names, None, None
         )
-        return RunningSession(record, self.hub.generation, True, None, None, tuple(self.stored))
+        return RunningSession(record, self.hub.generation, True, None, None)
 
     def mend(
         self,
@@ -69,10 +68,9 @@ class Owner:
         mirror.begin_mending()
         if answers:
             mirror.receive(self.tell(with_state=True))
-        answer, running = mirror.answer, self.running
-        running = replace(running, events=running.events[: len(running.events) - n_behind])
+        answer, running, events = mirror.answer, self.running, self.stored[: len(self.stored) - n_behind]
         meanwhile()
-        mirror.mend(log_of("s", running, answer), answer)
+        mirror.mend(log_of("s", running, answer, events), answer)
 
 
 def mirrored(owner: Owner) -> Mirror:

@@ -137,10 +137,8 @@ async def test_a_server_starts_although_an_interrupted_session_cannot_be_read_an
         await socket.close()
 
 
-async def test_finals_of_a_session_that_goes_on_are_converted_beside_the_event_loop(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those of some hours would block it, also for sessions whose publishers speak."""
+def note_conversions(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """Return the threads of all finals that are read from a store, and converted, from now on."""
     convert = rows.final_from_row
     threads: list[threading.Thread] = []
 
@@ -148,9 +146,17 @@ async def test_finals_of_a_session_that_goes_on_are_converted_beside_the_event_l
         threads.append(threading.current_thread())
         return convert(row)
 
+    monkeypatch.setattr(rows, "final_from_row", converted)
+    return threads
+
+
+async def test_finals_of_a_session_that_goes_on_are_converted_beside_the_event_loop(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of some hours would block it, also for sessions whose publishers speak."""
     one, other = await serve(), await serve()
     begun = [await begin(one) for _ in range(2)]
-    monkeypatch.setattr(rows, "final_from_row", converted)
+    threads = note_conversions(monkeypatch)
     _, ready, caption = begun[0]
     again = await resume(other, ready, caption["seq"])
     await read_event(again)

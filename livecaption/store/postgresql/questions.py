@@ -155,10 +155,10 @@ async def interrupted(
         shift_ms,
         dict(transcribed),
     )
-    return session, await _events(connection, record)
+    return session, await events(connection, record)
 
 
-async def _events(connection: Any, session: SessionRecord) -> Iterable[Numbered]:
+async def events(connection: Any, session: SessionRecord) -> Iterable[Numbered]:
     """Return the finals and translations of a session with their numbers, in the order of their events.
 
     Rows are read at once, and converted when they are iterated.
@@ -173,9 +173,9 @@ async def _events(connection: Any, session: SessionRecord) -> Iterable[Numbered]
 
 
 def _converted(finals: Iterable[Sequence[Any]], translations: Iterable[Sequence[Any]]) -> Iterator[Numbered]:
-    events: list[Numbered] = [(seq, rows.final_from_row(row)) for seq, *row in finals]
-    events += [(seq, Translation(*row)) for seq, *row in translations]
-    yield from sorted(events, key=lambda numbered: numbered[0])
+    numbered: list[Numbered] = [(seq, rows.final_from_row(row)) for seq, *row in finals]
+    numbered += [(seq, Translation(*row)) for seq, *row in translations]
+    yield from sorted(numbered, key=lambda each: each[0])
 
 
 async def running(connection: Any, session_id: str, now_ms: int) -> RunningSession | None:
@@ -192,8 +192,7 @@ async def running(connection: Any, session_id: str, now_ms: int) -> RunningSessi
     generation, is_owned, start, resume_hash, reader_hash, interrupted_at_ms, *columns = row
     record = rows.session_from_row(tuple(columns))
     resumption = None if start is None else Resumption(start, resume_hash, reader_hash)
-    events = tuple(await _events(connection, record))
-    return RunningSession(record, generation, is_owned, resumption, interrupted_at_ms, events)
+    return RunningSession(record, generation, is_owned, resumption, interrupted_at_ms)
 
 
 async def room(connection: Any, name: str) -> RoomRecord | None:

@@ -12,7 +12,7 @@ from livecaption.recognition import SessionId
 from livecaption.store.postgresql import questions
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
-from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, RunningSession, SessionRecord
+from livecaption.store.rows import InterruptedSession, Numbered, Resumption, RoomRecord, RunningSession, SessionRecord
 from livecaption.store.search import Excerpt
 from livecaption.store.store import now_ms
 
@@ -44,6 +44,9 @@ class Readable:
 
     async def running(self, session_id: str) -> RunningSession | None:
         return await self._read(partial(questions.running, session_id=session_id, now_ms=now_ms()))
+
+    async def events(self, session: SessionRecord) -> Iterable[Numbered]:
+        return await self._read(partial(questions.events, session=session))
 
     async def session(self, session_id: str) -> SessionRecord | None:
         return await self._read(partial(questions.session, session_id=session_id))
