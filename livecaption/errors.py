@@ -22,6 +22,7 @@
     │   ├── WorkerDied          the process is gone; its requests in flight were not answered
     │   └── TranscriptionFailed one request failed; the worker goes on
     ├── StoreUnusable           transcripts cannot be kept in the configured place: do not start
+    │   └── StoreAway               not now, but a later start may succeed: the database does not run yet
     ├── StoreFailed             the store cannot be read or changed now
     └── ConfigError             an invalid flag, variable or file of settings
 
@@ -258,6 +259,10 @@ class StoreUnusable(LivecaptionError):
     """Transcripts cannot be kept there: no space, no permission, another server, or another program's database."""
 
     default_code = "store_unusable"
+
+
+class StoreAway(StoreUnusable):
+    """Transcripts cannot be kept there now, because the network is down, or their database does not run yet."""
 
 
 class UpgradeRequired(LivecaptionError):

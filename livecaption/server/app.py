@@ -12,6 +12,7 @@ from aiohttp import web
 from livecaption.config import Config, is_on_this_machine
 from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery.sinks import Sinks
+from livecaption.errors import StoreAway, StoreFailed
 from livecaption.live.anywhere import Anywhere
 from livecaption.live.cut_off import CutOff
 from livecaption.live.dialects.dialect import Route
@@ -49,7 +50,7 @@ from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
 from livecaption.server.protocols import handlers_of, refusals_in_shape, restorer, routes_of
 from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
-from livecaption.store.opening import store_of
+from livecaption.store.opening import open_patiently, store_of
 from livecaption.workers.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     `web.run_app`, a second signal skips both, but the processes end all the same.
 
     Start the application in the thread that runs the event loop; that thread must live as long as the application. The
-    start raises StoreUnusable if transcripts cannot be stored at the configured place (`config.store`).
+    start raises StoreUnusable if transcripts cannot be stored at the configured place (`config.store`). It waits for a
+    database that is away for as long as `opening.PATIENCE_S`.
 
     Args:
         config: None: the defaults.
@@ -274,7 +276,7 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
     if store is None:
         yield
         return
-    await store.open()
+    await open_patiently(store)
     yield
     await store.close()
 
@@ -289,7 +291,10 @@ async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
     """Restore the sessions that earlier servers have left open, and note what others change from now on."""
     app[SERVICES].anywhere.changed = partial(changes.apply, app)
     if (takeover := app[SERVICES].takeover) is not None:
-        await takeover.adopt()
+        try:
+            await takeover.adopt()
+        except StoreFailed as error:
+            raise StoreAway(error.message) from None
     yield
     await app[SERVICES].anywhere.close()
 

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from livecaption.config import VARIABLES, Config
-from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
+from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreAway, StoreUnusable
 from livecaption.ipc import children, logs
 from livecaption.live.logs import RateLimited
 from livecaption.server import descriptors, listening, parent, tls
@@ -34,7 +34,7 @@ from livecaption.server.keys import KEYS
 from livecaption.server.listening import Handed, Listener
 from livecaption.server.logs import AccessLog, access_logger, refused_accept
 from livecaption.server.loop_watch import dump_stacks_when_asked, watch_loop
-from livecaption.server.process_state import EXIT_CANNOT_START, EXIT_FAULT, EXIT_STOPPED
+from livecaption.server.process_state import EXIT_AWAY, EXIT_CANNOT_START, EXIT_FAULT, EXIT_STOPPED
 from livecaption.server.reloading import Reloading
 from livecaption.server.request_heads import Runner
 from livecaption.server.services import METRICS, SERVICES
@@ -74,8 +74,8 @@ def run(
         manager: the parent as a service manager; None: systemd, if it has started this process.
 
     Exit code 0: stopped in order. 3: the model, the port, the store of transcripts, the certificate or the file of keys
-    cannot be used. 70: a bug of livecaption, or a stop that took too long or lost captions. 128 + n: forced by a second
-    signal.
+    cannot be used. 70: a bug of livecaption, or a stop that took too long or lost captions. 75: the database of the
+    transcripts is away. 128 + n: forced by a second signal.
     """
     logs.configure(config.log)
     logging.getLogger("asyncio").addFilter(RateLimited(refused_accept))
@@ -144,10 +144,17 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager, 
     signals.attach(asyncio.get_running_loop(), stop)
     dump_stacks_when_asked(pool.dump_stacks)
     try:
-        await listener.listen(runner, secured)
+        watch = asyncio.ensure_future(watch_loop(manager, lambda: pool.state is PoolState.LOADING))
+        starting = asyncio.ensure_future(listener.listen(runner, secured))
+        await _first(starting, stop.asked)
+        if not starting.done():  # it waits for the database of the transcripts
+            logger.info("stopping (%s)", signal.Signals(stop.asked.result()).name)
+            starting.cancel()
+            await asyncio.wait({starting})
+            return EXIT_STOPPED
+        await starting
         if handed is None:
             listening.log_start(listener, config.server, config.store, secured=secured)
-        watch = asyncio.ensure_future(watch_loop(manager, lambda: pool.state is PoolState.LOADING))
         renewal = [asyncio.ensure_future(secured.keep_valid())] if secured else []
         stop.at_failure_of(*pool.tasks, watch, *renewal)
         await _first(pool.wait_until_loaded(), stop.asked)
@@ -166,7 +173,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager, 
         return EXIT_FAULT if sessions.overran else EXIT_STOPPED
     except StoreUnusable as error:
         logger.error("%s", error)
-        return EXIT_CANNOT_START
+        return EXIT_AWAY if isinstance(error, StoreAway) else EXIT_CANNOT_START
     except Exception:
         logger.exception("the server failed")
         sessions.fail(LivecaptionError("internal error"))

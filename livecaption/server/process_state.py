@@ -6,6 +6,8 @@ from enum import Enum
 EXIT_STOPPED = 0
 EXIT_CANNOT_START = 3
 EXIT_FAULT = 70
+EXIT_AWAY = 75
+"""What the start needs is away, and a later one may succeed: `EX_TEMPFAIL` of sysexits.h."""
 
 
 class ProcessState(Enum):

@@ -96,7 +96,8 @@ class Store(Protocol):
         """Take the store for this process, and begin to write.
 
         Raises:
-            StoreUnusable: the store cannot be used; the message has the reason.
+            StoreAway: the store cannot be used now, and this may be tried again.
+            StoreUnusable: the store cannot be used. Each message has the reason.
         """
 
     async def close(self) -> None:

@@ -2,12 +2,16 @@
 
 import asyncio
 import random
+import re
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
 from livecaption.client import transcribe
 from livecaption.events import End, Ready
+from livecaption.server.process_state import EXIT_AWAY
 from livecaption.store.rows import SessionState
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
@@ -27,6 +31,7 @@ from tests.support.streaming import speaking
 
 pytestmark = pytest.mark.processes
 
+ROOT = Path(__file__).parents[2]
 N_KILLS = 3
 
 
@@ -83,12 +88,54 @@ async def test_a_stop_in_order_stores_all_finals_and_leaves_the_sessions_to_anot
             assert len(stored) == len(publisher.of("speech_start"))
 
 
+async def test_a_server_that_starts_before_its_database_waits_for_it(cluster: Cluster) -> None:
+    address = cluster.empty_database()
+    cluster.stop()
+    async with serving("--store", address) as server:
+        try:
+            await server.logged("WARNING .*nothing answers there .*; the server tries again for 60 s")
+        finally:
+            cluster.start()
+        async with speaking(await server.ready(), n=1) as publishers:
+            await publishers[0].received("final")
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=5) == 0
+        assert stored_texts(cluster, publishers[0].of("ready")[0]["session"])
+
+
+async def test_a_stop_of_a_server_that_waits_for_its_database_is_in_order(unused_tcp_port: int) -> None:
+    async with serving("--store", f"postgresql://me:secret@127.0.0.1:{unused_tcp_port}/x") as server:
+        await server.logged("WARNING .*nothing answers there")
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=5) == 0
+        assert " ERROR " not in server.output
+        await assert_clean_end(server)
+
+
+async def test_a_database_that_stays_away_ends_the_start_with_a_code_after_which_another_one_makes_sense(
+    unused_tcp_port: int,
+) -> None:
+    program = """if True:
+        import runpy
+        from livecaption.store import opening
+        opening.PATIENCE_S = 0.5
+        runpy.run_module("livecaption", run_name="__main__", alter_sys=True)
+    """
+    address = f"postgresql://me:secret@127.0.0.1:{unused_tcp_port}/x"
+    async with serving("--store", address, command=(sys.executable, "-c", program)) as server:
+        assert await server.exited(within_s=20) == EXIT_AWAY
+        await server.logged("ERROR livecaption: cannot keep transcripts in .*: nothing answers there")
+        assert "secret" not in server.output
+        await assert_clean_end(server)
+    unit = (ROOT / "packaging" / "livecaption.service").read_text()
+    assert str(EXIT_AWAY) not in re.search("RestartPreventExitStatus=(.*)", unit)[1].split()
+
+
 async def test_a_database_that_cannot_be_used_ends_the_start_with_one_line_and_code_3(cluster: Cluster) -> None:
     place = f"postgresql://127.0.0.1:{cluster.port}/"
     for address, reason in (
         (cluster.address("nowhere"), f"cannot keep transcripts in {place}nowhere: database .* does not exist"),
         (cluster.address("postgres", "wrong-pass"), f"cannot keep transcripts in {place}postgres: password auth"),
-        ("postgresql://me:wrong-pass@127.0.0.1:1/x", "cannot keep transcripts in .*: nothing answers there"),
         ("postgresql://me:wrong-pass@host:port/x", "--store must be as postgresql://USER@HOST"),
     ):
         async with serving("--store", address) as server:

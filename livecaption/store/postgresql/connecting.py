@@ -27,6 +27,7 @@ packets for a moment costs the connection."""
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Errors of a database that cannot be used now."""
 _STARTS_OR_STOPS = (asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+_NO_TLS = "rejected SSL upgrade"
 _REFUSED = f"[Errno {errno.ECONNREFUSED}]"
 
 _OPTIONS: dict[str, Any] = {
@@ -60,6 +61,16 @@ def is_down(error: BaseException) -> bool:
         return True
     # asyncio joins the errors of a name with several addresses into one text.
     return isinstance(error, OSError) and error.errno is None and _REFUSED in str(error)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Return True if the same may succeed later after one of `FAILURES`: without a network, or a database that starts.
+
+    Not where the database has answered, and refuses this server.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return isinstance(error, (*_STARTS_OR_STOPS, asyncpg.PostgresConnectionError, asyncpg.TooManyConnectionsError))
+    return not isinstance(error, ssl.SSLCertVerificationError) and _NO_TLS not in str(error)
 
 
 def reason(error: BaseException) -> str:

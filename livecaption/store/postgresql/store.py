@@ -4,19 +4,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from livecaption.errors import StoreFailed, StoreUnusable, Unavailable
+from livecaption.errors import StoreAway, StoreFailed, StoreUnusable, Unavailable
 from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store.config import StoreConfig
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
 from livecaption.store.postgresql import connecting, ownership, questions, rooms, statements
 from livecaption.store.postgresql.broadcast import NotifyBroadcast
-from livecaption.store.postgresql.connecting import FAILURES, reason
+from livecaption.store.postgresql.connecting import FAILURES, may_pass, reason
 from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.readable import Answer, Readable
 from livecaption.store.postgresql.statements import Entry
@@ -86,20 +86,21 @@ class PostgresqlStore(Readable):
             cut_off=self._note_cut_off,
         )
         try:
-            connection = await self._connect()
-            try:
+            async with AsyncExitStack() as opened:
+                connection = await self._connect()
+                opened.callback(connection.terminate)
                 async with connection.transaction():
                     await ownership.migrate(connection)
                 await self._presence.start()
+                opened.push_async_callback(self._presence.close)
                 async with connection.transaction():
                     await ownership.interrupt(connection, await ownership.dead_servers(connection))
                     self._generations = await ownership.adopt(connection, self._presence.id)
                     self._waiting = set(self._generations)
-            except BaseException:
-                connection.terminate()
-                raise
+                opened.pop_all()
         except (*FAILURES, StoreFailed) as error:
-            raise StoreUnusable(f"cannot keep transcripts in {self._place}: {reason(error)} (--store)") from None
+            refused = StoreUnusable if isinstance(error, StoreFailed) or not may_pass(error) else StoreAway
+            raise refused(f"cannot keep transcripts in {self._place}: {reason(error)} (--store)") from None
         self._pool = await connecting.pool(self._url, MAX_READING)
         self._writer.start(connection)
         self.broadcast.start()

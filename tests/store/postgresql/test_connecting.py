@@ -2,22 +2,24 @@
 
 import asyncio
 import re
+import socket
 import ssl
 
 import asyncpg
 import pytest
 
-from livecaption.errors import StoreUnusable
+from livecaption.errors import StoreAway, StoreUnusable
 from livecaption.store.config import StoreConfig
-from livecaption.store.postgresql.connecting import KEEPALIVES, connect, reason
+from livecaption.store.postgresql.connecting import KEEPALIVES, connect, may_pass, reason
 from livecaption.store.postgresql.store import PostgresqlStore
 from tests.support.cases import for_each
 from tests.support.postgresql import PASSWORD, USER, Cluster
 
 
-async def refusal(address: str) -> str:
+async def refusal(address: str, kind: type[StoreUnusable] = StoreUnusable) -> str:
     with pytest.raises(StoreUnusable) as refused:
         await PostgresqlStore(StoreConfig(address)).open()
+    assert refused.type is kind
     message = refused.value.message
     assert "\n" not in message
     assert USER not in message.replace("cannot keep transcripts", "").replace('user "livecaption"', "")
@@ -45,7 +47,7 @@ async def test_a_wrong_password_is_reported_and_not_shown(cluster: Cluster) -> N
 
 
 async def test_a_server_that_does_not_run_is_reported(unused_tcp_port: int) -> None:
-    message = await refusal(f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{unused_tcp_port}/postgres")
+    message = await refusal(f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{unused_tcp_port}/postgres", StoreAway)
     assert "nothing answers there" in message
 
 
@@ -61,7 +63,7 @@ async def test_another_program_at_the_port_is_reported() -> None:
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     try:
         port = server.sockets[0].getsockname()[1]
-        await refusal(f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres?sslmode=disable")
+        await refusal(f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres?sslmode=disable", StoreAway)
     finally:
         server.close()
 
@@ -87,6 +89,27 @@ async def test_a_wrong_address_is_reported_without_its_parts(rest: str) -> None:
 )
 def test_each_failure_has_a_reason(error: Exception, expected: str) -> None:
     assert reason(error) == expected
+
+
+@for_each(
+    ("error", "expected"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed"), True),
+        (socket.gaierror(-3, "Temporary failure in name resolution"), True),
+        (TimeoutError(), True),
+        (ConnectionError("unexpected connection_lost() call"), True),
+        (asyncpg.CannotConnectNowError("the database system is starting up"), True),
+        (asyncpg.TooManyConnectionsError("sorry, too many clients already"), True),
+        (asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"), True),
+        (asyncpg.InvalidPasswordError("password authentication failed"), False),
+        (asyncpg.InvalidCatalogNameError("database does not exist"), False),
+        (asyncpg.InsufficientPrivilegeError("permission denied for schema public"), False),
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), False),
+        (ConnectionError('PostgreSQL server at "host" rejected SSL upgrade'), False),
+    ],
+)
+def test_a_start_is_worth_another_try_unless_the_database_has_refused_it(error: Exception, expected: bool) -> None:
+    assert may_pass(error) is expected
 
 
 def test_the_values_of_a_row_are_no_reason() -> None:
