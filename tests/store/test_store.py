@@ -176,6 +176,20 @@ async def test_turns_and_names_of_speakers_come_back(place: Place) -> None:
         assert await store.sessions(9) == []
 
 
+async def test_a_text_that_no_store_keeps_is_the_id_of_no_session_and_of_no_room(place: Place) -> None:
+    """Clients may send any."""
+    async with place.opened() as store:
+        for name in ("\0", "a\0b"):
+            assert await store.session(name) is None
+            assert await store.running(name) is None
+            assert await store.resumption(name) is None
+            assert await store.room(name) is None
+            assert list(await store.finals(name)) == []
+            assert await store.tracks(name) == []
+            assert not await store.rename(name, "Talk", {1: "Ada"})
+            assert not await store.delete(name)
+
+
 # What outlives a server
 
 

@@ -12,6 +12,7 @@ from livecaption.recognition import SessionId
 from livecaption.store.postgresql import questions
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.presence import Presence
+from livecaption.store.postgresql.statements import storable
 from livecaption.store.rows import InterruptedSession, Numbered, Resumption, RoomRecord, RunningSession, SessionRecord
 from livecaption.store.search import Excerpt
 from livecaption.store.store import now_ms
@@ -24,7 +25,10 @@ Answer = TypeVar("Answer")
 
 
 class Readable:
-    """The part of a store that reads; see `store.Store`."""
+    """The part of a store that reads; see `store.Store`.
+
+    Clients may send any text as an id. One that cannot be stored is of no session and no room.
+    """
 
     _pool: Any
     _presence: Presence
@@ -33,7 +37,7 @@ class Readable:
         self._limits: set[asyncio.Timeout] = set()  # of callers that wait for the database
 
     async def resumption(self, session_id: str) -> Resumption | None:
-        return await self._read(partial(questions.resumption, session_id=session_id))
+        return await self._read(partial(questions.resumption, session_id=storable(session_id)))
 
     async def interrupted(self, session_id: SessionId) -> InterruptedSession | None:
         found = await self._read(partial(questions.interrupted, session_id=session_id, now_ms=now_ms()))
@@ -43,13 +47,13 @@ class Readable:
         return session(await asyncio.to_thread(tuple, events))
 
     async def running(self, session_id: str) -> RunningSession | None:
-        return await self._read(partial(questions.running, session_id=session_id, now_ms=now_ms()))
+        return await self._read(partial(questions.running, session_id=storable(session_id), now_ms=now_ms()))
 
     async def events(self, session: SessionRecord) -> Iterable[Numbered]:
         return await self._read(partial(questions.events, session=session))
 
     async def session(self, session_id: str) -> SessionRecord | None:
-        return await self._read(partial(questions.session, session_id=session_id))
+        return await self._read(partial(questions.session, session_id=storable(session_id)))
 
     async def sessions(
         self,
@@ -67,13 +71,13 @@ class Readable:
         return await self._read(partial(questions.excerpts, sessions=sessions, terms=terms))
 
     async def finals(self, session_id: str) -> Iterable[Final]:
-        return await self._read(partial(questions.finals, session_id=session_id))
+        return await self._read(partial(questions.finals, session_id=storable(session_id)))
 
     async def tracks(self, session_id: str) -> list[str]:
-        return await self._read(partial(questions.tracks, session_id=session_id))
+        return await self._read(partial(questions.tracks, session_id=storable(session_id)))
 
     async def room(self, name: str) -> RoomRecord | None:
-        return await self._read(partial(questions.room, name=name))
+        return await self._read(partial(questions.room, name=storable(name)))
 
     async def parts(self, room: RoomRecord) -> list[SessionRecord]:
         return await self._read(partial(questions.parts, room=room))

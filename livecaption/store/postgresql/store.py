@@ -19,7 +19,7 @@ from livecaption.store.postgresql.broadcast import NotifyBroadcast
 from livecaption.store.postgresql.connecting import FAILURES, may_pass, reason
 from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.readable import Answer, Readable
-from livecaption.store.postgresql.statements import Entry
+from livecaption.store.postgresql.statements import Entry, storable
 from livecaption.store.postgresql.writer import Writer
 from livecaption.store.room_claims import Outcome
 from livecaption.store.rows import InterruptedSession, NewSession, RoomRecord
@@ -180,10 +180,10 @@ class PostgresqlStore(Readable):
         self._submit(statements.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms(), self._presence.id), written)
 
     async def delete(self, session_id: str) -> bool:
-        return await self._do(partial(questions.delete, session_id=session_id))
+        return await self._do(partial(questions.delete, session_id=storable(session_id)))
 
     async def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
-        return await self._do(partial(questions.rename, session_id=session_id, title=title, names=names))
+        return await self._do(partial(questions.rename, session_id=storable(session_id), title=title, names=names))
 
     def _submit(self, entries: list[Entry], written: Callable[[], None]) -> None:
         if self._writer.submit(entries):
