@@ -125,17 +125,17 @@ class Anywhere:
         self._followed.pop(session_id, None)
 
     async def _apply_changes(self, session_id: str | None) -> None:
-        sessions = self._sessions.ids if session_id is None else [session_id]
-        if session_id is None:
-            await self._all_written()
+        sessions = [session_id] if session_id is not None else await self._stored()
         for each in sessions:
             await self._apply_change(each)
 
-    async def _all_written(self) -> None:
-        """Wait until the store has all sessions that are here. One that has just begun would seem to be deleted."""
+    async def _stored(self) -> list[str]:
+        """Return the sessions here, once the store has all that it will ever have. Others would seem to be deleted."""
         assert self._store is not None
-        while self._store.figures.waiting or self._store.figures.lost:  # noqa: ASYNC110 - there is no event of it
+        sessions = self._sessions.ids
+        while self._store.figures.waiting:  # noqa: ASYNC110 - there is no event of it
             await asyncio.sleep(AGAIN_S)
+        return [session_id for session_id in sessions if not self._store.has_lost(session_id)]
 
     async def _apply_change(self, session_id: str) -> None:
         while True:

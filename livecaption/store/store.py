@@ -212,6 +212,9 @@ class Store(Protocol):
     def broadcast(self) -> Broadcast | None:
         """The messages of servers about sessions that run; None: no other server can have any."""
 
+    def has_lost(self, session_id: str) -> bool:
+        """Return True if the beginning of a session that is here is lost, so that the store will never have it."""
+
     async def running(self, session_id: str) -> RunningSession | None:
         """Return a session whichever server has it, if any does. Where there is no broadcast, return None.
 

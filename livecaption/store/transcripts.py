@@ -196,6 +196,9 @@ class TranscriptStore:
 
     broadcast: Broadcast | None = None
 
+    def has_lost(self, session_id: str) -> bool:
+        return False  # nobody asks where there is no broadcast
+
     async def running(self, session_id: str) -> RunningSession | None:
         return None
 

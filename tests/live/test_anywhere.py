@@ -465,3 +465,22 @@ async def test_a_session_that_begins_while_the_database_is_away_is_not_taken_for
     assert [final.text for final in one.app[SERVICES].sessions.find(ready["session"]).hub.finals] == [caption["text"]]
     assert [final.text for final in await one.app[SERVICES].store.finals(ready["session"])] == [caption["text"]]
     await stop(socket)
+
+
+async def test_a_deletion_is_noticed_though_the_beginning_of_another_session_is_lost_which_is_not_taken_for_deleted(
+    serve: Serve, cluster: Cluster
+) -> None:
+    one = await serve()
+    anywhere, store, sessions = (getattr(one.app[SERVICES], name) for name in ("anywhere", "store", "sessions"))
+    deleted = await begin(one)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store._writer, "_max_waiting", 0)
+        unstored = await begin(one)
+    assert store.figures.lost
+    cluster.execute(f"DELETE FROM session WHERE id = '{deleted[1]['session']}' RETURNING number")
+    anywhere.receive_change(None)  # the connection for messages was away meanwhile
+    await eventually(lambda: not anywhere._changes, within_s=20)
+    forgotten = [sessions.find(ready["session"]).hub.forgotten for _, ready, _ in (deleted, unstored)]
+    assert forgotten == [True, False]
+    for socket, *_ in (deleted, unstored):
+        await stop(socket)

@@ -67,6 +67,7 @@ class PostgresqlStore(Readable):
         self._retry_s = retry_s
         self._generations: dict[str, int] = {}  # of the sessions that this server has
         self._waiting: set[str] = set()  # those of them whose publishers have not resumed here yet
+        self._lost: set[str] = set()  # those of them whose beginnings are not written, and never will be
         self._askers: dict[str, UUID] = {}  # the servers that want to have some of them
         self._on_asked: Callable[[SessionId], None] = lambda _: None
         self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
@@ -133,7 +134,8 @@ class PostgresqlStore(Readable):
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
         self._generations[session.id] = 0
-        self._submit(statements.begin(session, self._presence.id), written)
+        if not self._submit(statements.begin(session, self._presence.id), written):
+            self._lost.add(session.id)
 
     def append(
         self,
@@ -185,11 +187,14 @@ class PostgresqlStore(Readable):
     async def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
         return await self._do(partial(questions.rename, session_id=storable(session_id), title=title, names=names))
 
-    def _submit(self, entries: list[Entry], written: Callable[[], None]) -> None:
-        if self._writer.submit(entries):
+    def _submit(self, entries: list[Entry], written: Callable[[], None]) -> bool:
+        """Queue entries. Return False if they are lost."""
+        is_queued = self._writer.submit(entries)
+        if is_queued:
             self._held.add(len(entries), written)
         else:
             self._held.let_go(written)
+        return is_queued
 
     def _note_written(self, n_written: int) -> None:
         self._presence.note_reached()
@@ -202,6 +207,7 @@ class PostgresqlStore(Readable):
     def _forget(self, session_id: str) -> int:
         """Note that this server does not have a session any more. Return the generation in which it had it."""
         self._waiting.discard(session_id)
+        self._lost.discard(session_id)
         return self._generations.pop(session_id, NOT_OURS)
 
     async def _do(self, chore: Callable[[Any], Awaitable[Answer]]) -> Answer:
@@ -242,6 +248,9 @@ class PostgresqlStore(Readable):
         cut_off: Callable[[bool], None],
     ) -> None:
         self._on_asked, self._on_lost, self._on_cut_off = asked, lost, cut_off
+
+    def has_lost(self, session_id: str) -> bool:
+        return session_id in self._lost
 
     async def take(self, session_id: SessionId) -> InterruptedSession | None:
         found = await self._read(partial(ownership.owner_of, session_id=session_id))
