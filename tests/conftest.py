@@ -5,6 +5,7 @@ import gc
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -193,6 +194,17 @@ def cluster() -> Iterator[Cluster]:
     """The server of PostgreSQL that tests share. Each makes a database of its own, and lets it run at its end."""
     with running_cluster() as running:
         yield running
+
+
+@pytest.fixture
+def new_pid_namespace() -> tuple[str, ...]:
+    """Return the command that runs another one as pid 1."""
+    command = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this machine does not permit new pid namespaces: {error}")
+    return command
 
 
 @functools.cache

@@ -9,6 +9,7 @@ The lock names the device: `cpu`, or the UUID of a GPU. Its number would not do,
 process must not call CUDA. So each worker names its own device before it loads the model, and waits for it itself.
 """
 
+import errno
 import json
 import logging
 import os
@@ -163,6 +164,15 @@ def run_directory() -> Path:
     return directory
 
 
+def has_taken(file: int) -> bool:
+    """Take the lock of a file or directory, until that is closed. Return False if another process keeps it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _path(directory: Path, pid: int) -> Path:
     return directory / f"worker-{pid}.lock"
 
@@ -193,12 +203,9 @@ def _lock(file: int) -> None:
         OSError: somebody keeps it: a worker with the same pid in another container that shares the directory.
     """
     give_up_s = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > give_up_s:
-                raise
+    while not has_taken(file):
+        if time.monotonic() > give_up_s:
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
         time.sleep(0.001)
 
 

@@ -16,8 +16,8 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -26,7 +26,7 @@ from uuid import uuid4
 from livecaption.config import Config
 from livecaption.errors import ConfigError, StoreFailed, StoreUnusable
 from livecaption.ipc import children
-from livecaption.ipc.locks import run_directory
+from livecaption.ipc.locks import has_taken, run_directory
 from livecaption.server import listening, tls
 from livecaption.server.config import Place
 from livecaption.server.listening import Handed, Listener
@@ -62,8 +62,8 @@ HUNG_TURNS = 30
 MIN_HUNG_TURNS = 5
 """The least number of looks, where the unit has a shorter `WatchdogSec`. Fewer: processes that are only busy, and
 report once a second, are killed."""
-DIRECTORY = "processes-"
-"""The beginning of the name of a directory of sockets. The process id of the parent follows."""
+DIRECTORY, NEW = "processes-", "new-"
+"""The beginnings of the name of a directory of sockets, and of one whose lock is not taken yet."""
 
 logger = logging.getLogger("livecaption")
 
@@ -81,16 +81,15 @@ async def serve(config: Config, signals: SignalInbox, manager: ServiceManager) -
         logger.error("%s", listening.why_not(error, config.server))
         return EXIT_CANNOT_START
     keeper = keeper_of(config.store)
-    directory = None
     try:
-        directory = directory_of_sockets()
-        parent = Parent(config, listener, manager, keeper, directory)
-        if keeper is not None:
-            await asyncio.to_thread(keeper.open, parent.owners)
-        signals.attach(asyncio.get_running_loop(), parent)
-        dump_stacks_when_asked(parent.dump_stacks)
-        listening.log_start(listener, config.server, config.store, secured=secured)
-        return await parent.run()
+        with directory_of_sockets() as directory:
+            parent = Parent(config, listener, manager, keeper, directory)
+            if keeper is not None:
+                await asyncio.to_thread(keeper.open, parent.owners)
+            signals.attach(asyncio.get_running_loop(), parent)
+            dump_stacks_when_asked(parent.dump_stacks)
+            listening.log_start(listener, config.server, config.store, secured=secured)
+            return await parent.run()
     except (OSError, ConfigError, StoreUnusable) as error:
         logger.error("%s", error)
         return EXIT_CANNOT_START
@@ -98,8 +97,6 @@ async def serve(config: Config, signals: SignalInbox, manager: ServiceManager) -
         listener.close()
         if keeper is not None:
             keeper.close()
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
         logger.info("stopped")
 
 
@@ -361,18 +358,35 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def directory_of_sockets() -> Path:
+@contextmanager
+def directory_of_sockets() -> Iterator[Path]:
     """Make the directory of this parent, and remove those that killed parents have left.
+
+    Each parent keeps the lock of its own for life. Its process id would not do, because another container that shares
+    the directory of all does not see the process.
 
     Raises:
         OSError: it cannot be made.
     """
     runs = run_directory()
     for left in runs.glob(f"{DIRECTORY}*"):
+        with suppress(OSError), _opened(left) as file:
+            if has_taken(file):
+                shutil.rmtree(left, ignore_errors=True)
+    new = Path(tempfile.mkdtemp(prefix=NEW, dir=runs))
+    with _opened(new) as file:
+        has_taken(file)
+        own = new.rename(new.with_name(new.name.replace(NEW, DIRECTORY, 1)))
         try:
-            os.kill(int(left.name.removeprefix(DIRECTORY).partition("-")[0]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(left, ignore_errors=True)
-        except PermissionError:
-            pass  # a process of another user has the number now
-    return Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-", dir=runs))
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        yield file
+    finally:
+        os.close(file)

@@ -6,7 +6,6 @@ The numbers of rows are those of the fault matrix.
 import asyncio
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Sequence
 
@@ -229,17 +228,6 @@ async def test_a_worker_that_dies_in_a_stop_costs_no_final() -> None:
             assert await server.exited(within_s=5) == 0
             await assert_clean_end(server)
         publisher.check_complete()
-
-
-@pytest.fixture
-def new_pid_namespace() -> tuple[str, ...]:
-    """Return the command that runs another one as pid 1."""
-    command = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
-    try:
-        subprocess.run([*command, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"this machine does not permit new pid namespaces: {error}")
-    return command
 
 
 async def test_as_pid_1_of_a_container_it_stops_like_anywhere(new_pid_namespace: tuple[str, ...]) -> None:

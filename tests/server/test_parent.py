@@ -1,15 +1,15 @@
 """The directory of sockets of several processes."""
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from livecaption.ipc.locks import run_directory
 from livecaption.server.parent import directory_of_sockets
-from tests.support.stale_workers import NO_PROCESS
 
-OF_ANOTHER_USER = 1
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -18,24 +18,19 @@ def own_run_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
 
 
-def left_by(pid: int) -> Path:
-    directory = run_directory() / f"processes-{pid}-abc"
-    directory.mkdir()
-    return directory
+def test_the_directory_of_a_killed_parent_is_removed_and_those_of_parents_that_run_are_left_alone() -> None:
+    killed = run_directory() / "processes-abc"
+    killed.mkdir()
+    (killed / "1.socket").touch()
+    with directory_of_sockets() as running, directory_of_sockets() as own:
+        assert sorted(run_directory().iterdir()) == sorted([running, own])
+    assert list(run_directory().iterdir()) == []
 
 
-def test_the_directories_of_killed_parents_are_removed_and_those_of_others_are_left_alone() -> None:
-    killed, running = left_by(NO_PROCESS), directory_of_sockets()
-    own = directory_of_sockets()
-    assert sorted(run_directory().iterdir()) == sorted([running, own])
-    assert not killed.exists()
-
-
-def test_the_number_of_a_killed_parent_may_be_that_of_another_users_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kill(pid: int, number: int) -> None:
-        assert (pid, number) == (OF_ANOTHER_USER, 0)
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", kill)  # root may send signals to each process
-    left, own = left_by(OF_ANOTHER_USER), directory_of_sockets()
-    assert sorted(run_directory().iterdir()) == sorted([left, own])
+def test_the_directory_of_a_parent_is_left_alone_by_one_in_another_container_which_does_not_see_its_process(
+    new_pid_namespace: tuple[str, ...],
+) -> None:
+    program = "from livecaption.server.parent import directory_of_sockets\nwith directory_of_sockets(): pass"
+    with directory_of_sockets() as running:
+        subprocess.run([*new_pid_namespace, sys.executable, "-c", program], check=True, cwd=ROOT)
+        assert list(run_directory().iterdir()) == [running]
