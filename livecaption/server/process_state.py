@@ -7,7 +7,7 @@ EXIT_STOPPED = 0
 EXIT_CANNOT_START = 3
 EXIT_FAULT = 70
 EXIT_AWAY = 75
-"""What the start needs is away, and a later one may succeed: `EX_TEMPFAIL` of sysexits.h."""
+"""The database of the transcripts is away, and a later start may succeed: `EX_TEMPFAIL` of sysexits.h."""
 
 
 class ProcessState(Enum):

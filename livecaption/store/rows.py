@@ -14,7 +14,7 @@ from livecaption.recognition import SessionId
 
 Statement = tuple[str, tuple[Any, ...]]
 Numbered = tuple[int, Final | Translation]
-"""What was said, with the number of its event."""
+"""A final or a translation with the number of its event."""
 
 
 class SessionState(Enum):

@@ -201,7 +201,7 @@ async def test_readers_of_a_room_do_not_read_again_what_was_said_in_a_part_to_wh
 async def test_finals_of_a_session_elsewhere_are_converted_beside_the_event_loop(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether its server runs, or has died."""
+    """Its server runs, or has died."""
     one, other, third = await serve(), await serve(), await serve()
     socket, ready, caption = await begin(one)
     threads = note_conversions(monkeypatch)

@@ -153,7 +153,7 @@ def note_conversions(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 async def test_finals_of_a_session_that_goes_on_are_converted_beside_the_event_loop(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of some hours would block it, also for sessions whose publishers speak."""
+    """The finals of some hours would block it, also for sessions whose publishers speak."""
     one, other = await serve(), await serve()
     begun = [await begin(one) for _ in range(2)]
     threads = note_conversions(monkeypatch)
