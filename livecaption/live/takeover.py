@@ -71,7 +71,7 @@ class Takeover:
         Once one cannot be read, it and the later ones go on where their publishers come: the start waits no longer.
 
         Raises:
-            StoreFailed: the store has none of them now.
+            StoreFailed: the store cannot list them.
         """
         can_read = True
         for session_id, interrupted_at_ms in await self._store.interruptions():
