@@ -53,8 +53,8 @@ from livecaption.workers.restart import RestartConfig, RestartPolicy
 STOP_MARGIN_S = 6.0
 """Time that a stop may take beyond the drain and the workers, before the processes are ended by force: 4 s more than
 each of them has for itself."""
-FORCE_TIMEOUT_S = 0.5
-"""Time that a forced stop may take, before the processes are ended by force: 0.3 s more than each of them has for
+FORCE_TIMEOUT_S = 1.0
+"""Time that a forced stop may take, before the processes are ended by force: 0.8 s more than each of them has for
 itself. Shorter: on a busy machine, clients do not receive close code 1001."""
 HUNG_TURNS = 30
 """Looks, one a second, at a process that has sent nothing, after which it is killed: what systemd does with

@@ -22,7 +22,7 @@ from tests.support.systemd import Systemd
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
-FORCED_STOP_S = 1.5
+FORCED_STOP_S = 2.0
 """Less than the answer takes that a stop in order would wait for."""
 N_DEATHS = 5
 """Deaths in a row after which a process is started each 30 s only."""
