@@ -101,15 +101,17 @@ def load_recordings(clips: Iterable[Clip]) -> list[Recording]:
 
 
 @asynccontextmanager
-async def started_server(max_streams: int) -> AsyncIterator[str]:
+async def started_server(max_streams: int, *, speakers: bool = False) -> AsyncIterator[str]:
     """Start `livecaption serve` on a free port with the settings of the environment, and yield its URL.
 
-    The server accepts `max_streams` streams, even if admission would accept fewer.
+    The server accepts `max_streams` streams, even if admission would accept fewer. With `speakers` they may ask for
+    speakers.
 
     Raises:
         TimeoutError: the server does not become ready; the message has its log.
     """
-    async with serving("--max-streams", str(max_streams), engine="") as server:
+    flags = ("--speakers",) if speakers else ()
+    async with serving("--max-streams", str(max_streams), *flags, engine="") as server:
         await server.logged(r" livecaption: ready$", START_TIMEOUT_S)
         yield await server.listening()
         server.send(signal.SIGTERM)
@@ -383,7 +385,7 @@ async def run(
     async with AsyncExitStack() as stack:
         if url is None:
             with console.status("Starting the server"):
-                url = await stack.enter_async_context(started_server(max(sweep)))
+                url = await stack.enter_async_context(started_server(max(sweep), speakers=speakers))
         for n_streams, asking in product(sweep, (False, True) if speakers else (False,)):
             with console.status(f"{n_streams} streams for {duration_s:.0f} s"):
                 row = await bench(
