@@ -12,7 +12,7 @@ from livecaption.config import DEFAULTS
 from livecaption.decoding import sandbox
 from livecaption.decoding.decoder import DecoderConfig
 from livecaption.delivery import destination, outgoing, receiver
-from livecaption.evaluation import siege
+from livecaption.evaluation import bounds
 from livecaption.live import lobby, outbox, turn
 from livecaption.live.allowance import BYTES_OF_A_MESSAGE
 from livecaption.live.dialects import dialect, native, openai_realtime, wyoming_events
@@ -50,7 +50,7 @@ BOUNDS = {
     "backlog": f"audio that waits for finals | {AUDIO.max_backlog_ms // 1000} s",
     "translations": f"finals of a session whose translations wait | {translations.MAX_WAITING} |",
     "turns": f"{turn.MAX_TURN_S * 1000:.0f} ms, or {turn.MAX_STEPS} messages",
-    "holds": f"{siege.Bounds().hold_ms:.0f} ms with the step that exceeds them",
+    "holds": f"{bounds.Bounds().hold_ms:.0f} ms with the step that exceeds them",
     "silence": f"silence of a publisher | {SESSION.idle_timeout_s:.0f} s",
     "outbox": f"{outbox.MAX_WAITING_CHARACTERS // KIB} Ki characters, {SOCKET.send_timeout_s:.0f} s",
     "claims": f"connections that claim a session by its id | {REGISTRY.max_claims},",

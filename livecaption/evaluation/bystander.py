@@ -15,23 +15,31 @@ NEWCOMER_INTERVAL_S = 0.5
 NEWCOMER_TIMEOUT_S = 20.0
 
 Timed = tuple[float, float]
-"""A time (time.monotonic) and the latency in ms that was measured then."""
+"""The time (time.monotonic) of a ping or of an end of speech, and the latency of its answer in ms."""
 
 
 class Bystander:
     """A client that uses the server correctly, until the server closes the connection.
 
     Attributes:
-        latencies: latencies of its pongs or finals.
+        finals: latency of each final since the client sent the end of the speech.
         events: all events except pongs and partials.
     """
 
     def __init__(self, peer: RawPeer) -> None:
         self._peer = peer
-        self.latencies: list[Timed] = []
+        self.finals: list[Timed] = []
         self.events: list[dict[str, Any]] = []
         self.speech_started = asyncio.Event()
+        self._pongs: list[Timed] = []
         self._pinged_s: dict[int, float] = {}
+        self._spoken_from_s = 0.0
+
+    @property
+    def pongs(self) -> list[Timed]:
+        """The latency of each pong. A ping that is not answered yet has its present age."""
+        now_s = time.monotonic()
+        return self._pongs + [(sent_s, 1000 * (now_s - sent_s)) for sent_s in self._pinged_s.values()]
 
     async def start(self) -> str:
         """Begin a stream, and return the id of its session.
@@ -67,13 +75,13 @@ class Bystander:
 
     async def speak(self, pcm: bytes) -> None:
         """Send the recording in real time, again and again."""
-        began_s, n = time.monotonic(), 0
+        self._spoken_from_s, n = time.monotonic(), 0
         chunk_bytes = BYTES_PER_S * CHUNK_MS // 1000
         with suppress(ConnectionError):
             while True:
                 for begin in range(0, len(pcm), chunk_bytes):
                     n += 1
-                    await asyncio.sleep(max(0.0, began_s + n * CHUNK_MS / 1000 - time.monotonic()))
+                    await asyncio.sleep(max(0.0, self._spoken_from_s + n * CHUNK_MS / 1000 - time.monotonic()))
                     await self._peer.send(pcm[begin : begin + chunk_bytes])
 
     def faults(self) -> list[str]:
@@ -95,11 +103,12 @@ class Bystander:
         now_s = time.monotonic()
         if event["type"] == "pong":
             sent_s = self._pinged_s.pop(event["id"])
-            self.latencies.append((sent_s, 1000 * (now_s - sent_s)))
+            self._pongs.append((sent_s, 1000 * (now_s - sent_s)))
         elif event["type"] != "partial":
             self.events.append(event)
             if event["type"] == "final":
-                self.latencies.append((now_s, float(event["latency_ms"])))
+                end_s = self._spoken_from_s + event["end_ms"] / 1000
+                self.finals.append((end_s, 1000 * (now_s - end_s)))
             elif event["type"] == "speech_start":
                 self.speech_started.set()
 

@@ -50,12 +50,16 @@ def record(file: TextIO) -> None:
 
 
 def read(path: Path, began_s: float, ended_s: float) -> tuple[float, float]:
-    """Return the longest hold in a span of time, in ms: by a callback, and by the garbage collector; 0: none."""
+    """Return the longest hold in a span of time, in ms: by a callback, and by the garbage collector; 0: none.
+
+    Holds that began before the span or ended after it count too. CPU time is at most the time that a hold took.
+    """
     longest_ms = {False: 0.0, True: 0.0}
     for line in path.read_text().splitlines():
-        at_s, took_ms, what = line.split(" ", 2)
-        if began_s <= float(at_s) <= ended_s:
-            longest_ms[what == COLLECTOR] = max(longest_ms[what == COLLECTOR], float(took_ms))
+        at, took, what = line.split(" ", 2)
+        at_s, took_ms = float(at), float(took)
+        if began_s <= at_s and at_s - took_ms / 1000 <= ended_s:
+            longest_ms[what == COLLECTOR] = max(longest_ms[what == COLLECTOR], took_ms)
     return longest_ms[False], longest_ms[True]
 
 

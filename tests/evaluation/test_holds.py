@@ -42,9 +42,16 @@ def test_holds_are_recorded_in_cpu_time_and_the_collector_apart(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("began_s", "ended_s", "expected"), [(0.0, 9.0, (3.5, 20.0)), (2.0, 9.0, (1.5, 20.0)), (4.0, 9.0, (0.0, 0.0))]
+    ("began_s", "ended_s", "expected"),
+    [
+        (0.0, 9.0, (3.5, 20.0)),
+        (2.0, 9.0, (1.5, 20.0)),
+        (4.0, 9.0, (0.0, 0.0)),
+        (1.5, 1.99, (0.0, 20.0)),  # the collector ran from 1.98 to 2.0
+        (1.5, 1.97, (0.0, 0.0)),
+    ],
 )
-def test_the_longest_of_a_span_is_read(
+def test_the_longest_of_a_span_is_read_even_if_it_ended_later(
     began_s: float, ended_s: float, expected: tuple[float, float], tmp_path: Path
 ) -> None:
     path = tmp_path / "holds"

@@ -1,10 +1,15 @@
 """A server under attack serves its other clients as before, and a bound that is exceeded is reported."""
 
+import asyncio
 import io
 import json
 import math
 import os
 import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +19,12 @@ from rich.console import Console
 
 from livecaption.evaluation import siege
 from livecaption.evaluation.attacks import ATTACKS
-from livecaption.evaluation.bystander import NEWCOMER_TIMEOUT_S
+from livecaption.evaluation.bounds import Bounds, Figures, Row, broken_bounds, delayed, table, within
+from livecaption.evaluation.bystander import NEWCOMER_TIMEOUT_S, Bystander
 from livecaption.evaluation.containers import KINDS, encode
+from livecaption.evaluation.peers import TEXT, RawPeer
 from livecaption.evaluation.server_process import ServerProcess
-from livecaption.evaluation.siege import WIDTH, Bounds, Figures, Plan, Row, besiege, broken_bounds, table
+from livecaption.evaluation.siege import WIDTH, Plan, besiege
 from tests.support.streaming import JFK, jfk_pcm
 
 CONTAINERS = {name: encode(jfk_pcm()[: 3 * 16_000], kind) for name, kind in KINDS.items()}
@@ -140,6 +147,7 @@ def test_a_row_within_its_bounds_is_good() -> None:
         ({"lives": False}, "the server has ended"),
         ({"beside": replace(GOOD.beside, pong_median=21.0)}, "pong median 21 ms"),
         ({"beside": replace(GOOD.beside, pong_median=None)}, "pong median - ms"),
+        ({"beside": replace(GOOD.beside, finals_p95=None)}, "speech without a final"),
         ({"beside": replace(GOOD.beside, finals_p95=701.0)}, "finals p95 701 ms, above 700"),
         ({"hold_ms": 5.1}, "the loop was held for 5.1 ms"),
         ({"collector_ms": 101.0}, "the garbage collector took 101 ms"),
@@ -154,16 +162,76 @@ def test_a_row_that_breaks_a_bound_names_it(change: dict[str, Any], broken: str)
     assert broken_bounds(replace(GOOD, **change)) == [broken]
 
 
-def test_finals_are_not_judged_where_none_came() -> None:
-    assert broken_bounds(replace(GOOD, beside=replace(GOOD.beside, finals_p95=None))) == []
+def test_without_a_final_before_the_attack_only_the_slack_is_allowed() -> None:
+    row = replace(GOOD, alone=replace(QUIET, finals_p95=None))
+    assert broken_bounds(row) == ["finals p95 690 ms, above 100"]
 
 
 def test_figures_are_of_what_falls_into_the_spans() -> None:
     pongs = [(float(at_s), float(at_s)) for at_s in range(100)]
-    finals = [(at_s, 10 * ms) for at_s, ms in pongs]
-    figures = Figures.of(pongs, finals, [(0.0, 9.0), (50.0, 59.0)])
+    pongs_ms = within(pongs, [(0.0, 9.0), (50.0, 59.0)])
+    figures = Figures.of(pongs_ms, [10 * ms for ms in pongs_ms])
     assert figures == Figures(pong_median=9.0, pong_p95=58.0, pong_worst=59.0, finals_p95=580.0)
-    assert Figures.of(pongs, [], [(200.0, math.inf)]) == Figures(None, None, None, None)
+    assert within(pongs, [(200.0, math.inf)]) == []
+    assert Figures.of([], []) == Figures(None, None, None, None)
+
+
+def test_an_attack_answers_for_the_finals_of_its_speech_and_the_next_one() -> None:
+    """It does so whenever they come. Without a next one a final is missing, because the speech went on."""
+    finals = [(1.0, 500.0), (2.0, 4000.0), (4.0, 600.0), (7.0, 700.0), (9.0, 800.0)]
+    assert delayed(finals, (2.0, 5.0)) == [4000.0, 600.0, 700.0]
+    assert delayed(finals, (7.5, 8.0)) == [800.0]
+    assert delayed(finals, (7.5, 9.0)) == []
+
+
+@asynccontextmanager
+async def bystander() -> AsyncIterator[tuple[Bystander, Callable[[str], Awaitable[None]], Callable[[Any], None]]]:
+    """Yield a bystander, a function that waits until it has sent some text, and one that sends it an event."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        sent = b""
+
+        async def has_sent(text: str) -> None:
+            nonlocal sent
+            while text.encode() not in sent:
+                sent += await asyncio.get_running_loop().sock_recv(theirs, 65536)
+
+        def send(event: Any) -> None:
+            data = json.dumps(event).encode()
+            theirs.sendall(bytes([0x80 | TEXT, len(data)]) + data)
+
+        yield Bystander(RawPeer(ours)), has_sent, send
+
+
+async def test_a_ping_without_a_pong_grows_older() -> None:
+    async with bystander() as (client, has_sent, send):
+        run = asyncio.ensure_future(client.run(client.ping()))
+        await has_sent('"id": 1')
+        send({"type": "pong", "id": 0})
+        send({"type": "speech_start"})
+        await client.speech_started.wait()
+        before, after = client.pongs, client.pongs
+        run.cancel()
+    assert before[0] == after[0]
+    assert before[1][0] == after[1][0]
+    assert before[1][1] < after[1][1]
+
+
+async def test_a_final_is_timed_from_the_end_of_its_speech_to_its_arrival() -> None:
+    """The server's own figure ends before the final is stored and sent."""
+    async with bystander() as (client, has_sent, send):
+        began_s = time.monotonic()
+        run = asyncio.ensure_future(client.run(client.speak(b"abcd" * 16_000)))
+        await has_sent("abcd" * 320)
+        send({"type": "final", "end_ms": 10, "latency_ms": 1})
+        send({"type": "speech_start"})
+        await client.speech_started.wait()
+        run.cancel()
+    [(ended_s, took_ms)] = client.finals
+    assert ended_s >= began_s + 0.01
+    assert 30 <= took_ms <= 1000 * (time.monotonic() - ended_s)
 
 
 def test_the_table_shows_both_sides_and_how_many_bounds_are_broken() -> None:
