@@ -91,12 +91,15 @@ def load_recordings(clips: Iterable[Clip]) -> list[Recording]:
     Raises:
         OSError: a file cannot be read.
         InvalidAudio: a file is not audio.
+        ValueError: there is no clip.
     """
     recordings = []
     for clip in clips:
         pcm = read_pcm(clip.path)
         pcm += bytes(-len(pcm) % CHUNK_BYTES)
         recordings.append(Recording(clip, pcm, len(pcm) // CHUNK_BYTES * CHUNK_MS))
+    if not recordings:
+        raise ValueError("no recording matches")
     return recordings
 
 

@@ -56,7 +56,10 @@ def read_manifest(directory: Path) -> list[Clip]:
         ValueError: an entry is malformed.
     """
     lines = (directory / "manifest.jsonl").read_text().splitlines()
-    return [clip(json.loads(line), directory) for line in lines if line.strip()]
+    try:
+        return [clip(json.loads(line), directory) for line in lines if line.strip()]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"an entry of the manifest is malformed ({type(error).__name__}: {error})") from None
 
 
 def read_pcm(path: Path) -> bytes:

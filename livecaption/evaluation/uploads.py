@@ -14,18 +14,18 @@ import json
 import statistics
 import sys
 import wave
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.client import Endpointing, StreamEvent, StreamSettings, transcribe
-from livecaption.errors import LivecaptionError
 from livecaption.evaluation.bench import bench, load_recordings, started_server
 from livecaption.evaluation.clips import choose, read_manifest
+from livecaption.evaluation.command import count, reporting
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.wer import WordErrors, word_error_rate
 from livecaption.events import Final
@@ -40,13 +40,37 @@ class Turn:
 
     Attributes:
         uploads: whether a client uploaded meanwhile.
+        n_failed, n_refused: streams that failed, and streams that were refused.
+        n_missing: finals that never came; they are in no latency.
         n_uploaded: uploads that were answered.
     """
 
     uploads: bool
     p50_ms: float | None
     p95_ms: float | None
-    n_uploaded: int
+    n_failed: int = 0
+    n_refused: int = 0
+    n_missing: int = 0
+    n_uploaded: int = 0
+
+    @classmethod
+    def of(cls, figures: Mapping[str, Any], uploads: bool, n_uploaded: int = 0) -> Self:
+        """Take what counts here from the figures of a row of `bench`."""
+        final_ms = figures["final_ms"]
+        return cls(
+            uploads,
+            final_ms["p50"],
+            final_ms["p95"],
+            figures["failed"],
+            figures["refused"],
+            final_ms["missing"],
+            n_uploaded,
+        )
+
+    @property
+    def is_incomplete(self) -> bool:
+        """True if its latencies are not those of all streams and finals."""
+        return self.p95_ms is None or self.n_failed + self.n_refused + self.n_missing > 0
 
 
 def as_wav(pcm: bytes) -> bytes:
@@ -108,10 +132,10 @@ async def measure(
     turns = []
     for _ in range(n_turns):
         row = await bench(url, "", recordings, n_streams, duration_s)
-        turns.append(Turn(False, row.figures["final_ms"]["p50"], row.figures["final_ms"]["p95"], 0))
+        turns.append(Turn.of(row.figures, uploads=False))
         async with uploading(url, large) as texts:
             row = await bench(url, "", recordings, n_streams, duration_s)
-        turns.append(Turn(True, row.figures["final_ms"]["p50"], row.figures["final_ms"]["p95"], len(texts)))
+        turns.append(Turn.of(row.figures, uploads=True, n_uploaded=len(texts)))
     return turns
 
 
@@ -143,20 +167,28 @@ async def compare(url: str, recordings: Sequence[Recording]) -> tuple[WordErrors
 def report(turns: Sequence[Turn], uploaded: WordErrors, streamed: WordErrors) -> list[str]:
     """Return the figures as lines for people."""
     lines = []
-    p95_ms = {}
+    p95_ms = []
     for uploads in (False, True):
-        chosen = [turn for turn in turns if turn.uploads == uploads and turn.p95_ms is not None]
-        if chosen:
-            p95_ms[uploads] = statistics.median(turn.p95_ms or 0.0 for turn in chosen)
-            each = ", ".join(f"{turn.p50_ms:.0f} / {turn.p95_ms:.0f}" for turn in chosen)
-            lines.append(f"finals {'with' if uploads else 'without'} an upload, p50 / p95 in ms: {each}")
-    if len(p95_ms) == 2:
-        lines.append(f"p95 with an upload: {100 * (p95_ms[True] / p95_ms[False] - 1):+.1f} %")
+        chosen = [turn for turn in turns if turn.uploads == uploads]
+        beside = f"{'with' if uploads else 'without'} an upload"
+        each = ", ".join(f"{_ms(turn.p50_ms)} / {_ms(turn.p95_ms)}" for turn in chosen)
+        lines.append(f"finals {beside}, p50 / p95 in ms: {each}")
+        if any(turn.is_incomplete for turn in chosen):
+            counts = [(turn.n_failed, turn.n_refused, turn.n_missing) for turn in chosen]
+            failed, refused, missing = map(sum, zip(*counts, strict=True))
+            lines.append(f"INCOMPLETE {beside}: {failed} streams failed, {refused} refused, {missing} finals missing")
+        p95_ms.append(statistics.median(turn.p95_ms or 0.0 for turn in chosen))
+    if not any(turn.is_incomplete for turn in turns):
+        lines.append(f"p95 with an upload: {100 * (p95_ms[1] / p95_ms[0] - 1):+.1f} %")
     lines.append(f"uploads that were answered meanwhile: {sum(turn.n_uploaded for turn in turns)}")
     lines.append(
         f"word errors of {uploaded.reference_words} words: {uploaded.n_errors} uploaded, {streamed.n_errors} streamed"
     )
     return lines
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
 
 
 async def run(
@@ -169,26 +201,23 @@ async def run(
     return turns, report(turns, uploaded, streamed)
 
 
+@reporting
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit code."""
+    """Run the command, and return its exit code: 1 if a stream failed or was refused, or a final is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path, help="has a manifest.jsonl, as described in evaluation/clips.py")
     parser.add_argument("patterns", nargs="+", metavar="PATTERN", help="ids or tags (*, ?) of recordings with a text")
-    parser.add_argument("--streams", type=int, default=24, metavar="N", help="live streams (default: %(default)s)")
+    parser.add_argument("--streams", type=count, default=24, metavar="N", help="live streams (default: %(default)s)")
     parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="time of each turn in s")
-    parser.add_argument("--turns", type=int, default=2, metavar="N", help="turns with and without an upload")
+    parser.add_argument("--turns", type=count, default=2, metavar="N", help="turns with and without an upload")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     given = parser.parse_args(arguments)
-    try:
-        recordings = load_recordings(choose(read_manifest(given.directory), given.patterns))
-        turns, lines = asyncio.run(run(recordings, given.streams, given.duration, given.turns))
-    except (OSError, LivecaptionError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    recordings = load_recordings(choose(read_manifest(given.directory), given.patterns))
+    turns, lines = asyncio.run(run(recordings, given.streams, given.duration, given.turns))
     if given.json:
         given.json.write_text(json.dumps([asdict(turn) for turn in turns], indent=2) + "\n")
     print("\n".join(lines))
-    return 0
+    return 1 if any(turn.is_incomplete for turn in turns) else 0
 
 
 if __name__ == "__main__":
