@@ -107,10 +107,21 @@ def _inference_cpu_s(port: int) -> dict[int, float] | None:
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
         ]
         cpu_s = {}
-        for process in psutil.Process(listeners[0]).children(recursive=True) if listeners else ():
-            if "spawn_main" in " ".join(process.cmdline()):
+        for server in _together(psutil.Process(listeners[0])) if listeners else ():
+            for process in _spawned(server):
                 times = process.cpu_times()
                 cpu_s[process.pid] = times.user + times.system
     except psutil.Error:
         return None
     return cpu_s or None
+
+
+def _together(server: psutil.Process) -> list[psutil.Process]:
+    """Return the process of a server and those that serve beside it. With `serve --processes` a parent spawned them."""
+    parent = server.parent()
+    beside = _spawned(parent) if parent else []
+    return beside if server in beside else [server]
+
+
+def _spawned(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]

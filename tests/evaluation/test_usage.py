@@ -1,6 +1,7 @@
 """The usage of a server between two snapshots."""
 
 import asyncio
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,16 @@ async def test_a_server_on_this_machine_is_seen_with_its_inference_processes() -
         assert snapshot.inference_cpu_s is not None
         assert list(snapshot.inference_cpu_s) == server.worker_pids
         assert snapshot.stats["state"] == "ready"
+
+
+@pytest.mark.processes
+async def test_the_inference_processes_of_all_processes_of_a_server_are_seen() -> None:
+    async with serving("--processes", "2") as server:
+        snapshot = await look(await server.ready(), "")
+        started = [re.search(r"worker 1 started \(pid (\d+)\)", line) for line in server.lines]
+    assert snapshot.inference_cpu_s is not None
+    assert sorted(snapshot.inference_cpu_s) == sorted(int(match[1]) for match in started if match)
+    assert len(snapshot.inference_cpu_s) == 2
 
 
 async def test_a_server_that_gives_no_figures_is_named_without_the_password(unused_tcp_port: int) -> None:
