@@ -60,12 +60,16 @@ def first_partial_latency_ms(received: Sequence[Received], speech_start_ms: floa
 
 
 def final_latency_ms(received: Sequence[Received], speech_end_ms: float) -> float | None:
-    """Return the time from the end of speech to the final that covers it; None: no final with text covers it."""
+    """Return the time from the end of speech to the final that covers it; None: no final with text covers it.
+
+    Of several that match, the last one covers it. The others ended a little before, at a cut or a short pause.
+    """
+    latency_ms = None
     for item in received:
         event = item.event
         if isinstance(event, Final) and event.text and event.start_ms < speech_end_ms <= event.end_ms + SAME_END_MS:
-            return item.at_ms - speech_end_ms
-    return None
+            latency_ms = item.at_ms - speech_end_ms
+    return latency_ms
 
 
 def word_latencies(received: Sequence[Received], words: Sequence[SpokenWord]) -> WordLatencies:

@@ -60,6 +60,12 @@ def test_the_final_of_an_earlier_utterance_does_not_cover_a_later_one() -> None:
     assert final_latency_ms(received, 3000) == 900
 
 
+def test_the_final_of_what_ends_a_little_before_does_not_cover_the_last_words() -> None:
+    """A cut or a short pause ends an utterance so near to the end of speech that both finals match."""
+    received = [final(15_300, "Long", 0, 15_000), final(16_400, "end", 15_000, 15_400, utterance=1)]
+    assert final_latency_ms(received, 15_400) == 1000
+
+
 def test_a_word_is_shown_once_a_caption_of_its_time_holds_it() -> None:
     received = [partial(900, "hello"), partial(1600, "hello brave"), final(2500, "Hello, brave world.")]
     assert word_latencies(received, WORDS).shown == (400, 600, 1000)
