@@ -29,9 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from livecaption.client import Stream, connect, real_time
+from livecaption.errors import LivecaptionError
 from livecaption.evaluation.clips import read_pcm
+from livecaption.evaluation.command import count, reporting
 from livecaption.evaluation.server_process import ServerProcess, serving
 from livecaption.evaluation.soak import BYTES_PER_S
+from livecaption.events import Final, Partial
 
 CONNECT_AT_A_TIME = 50
 """Connections that are opened at a time. More would overflow the kernel's backlog of the server."""
@@ -124,7 +127,11 @@ class _Readers:
 
 
 async def measure(servers: Sequence[ServerProcess], pcm: bytes, n_readers: int, *, websocket: bool = False) -> Figures:
-    """Stream the recording from a publisher at the first server to `n_readers` readers of all servers."""
+    """Stream the recording from a publisher at the first server to `n_readers` readers of all servers.
+
+    Raises:
+        LivecaptionError: no reader received an event.
+    """
     urls = [await server.ready() for server in servers]
     arrivals = _Arrivals()
 
@@ -144,15 +151,18 @@ async def measure(servers: Sequence[ServerProcess], pcm: bytes, n_readers: int, 
             await _connect(url, stream.ready.session, n_here, readers, websocket=websocket)
         reading = asyncio.ensure_future(asyncio.to_thread(readers.run))
         speaking = asyncio.ensure_future(speak(stream))
-        async for _ in stream:
-            arrivals.record_sent(stream.last_seq)
+        async for event in stream:
+            if isinstance(event, Partial | Final):
+                arrivals.record_sent(stream.last_seq)
         await speaking
     after_bytes = _memory_bytes(servers)
     await asyncio.sleep(0.5)
     readers.close()
     await reading
     delays_s = [last_s - arrivals.first_s[seq] for seq, last_s in arrivals.last_s.items()]
-    n_missed = sum(n_readers - n for n in arrivals.n_readers.values())
+    if not delays_s:
+        raise LivecaptionError("no reader received an event")
+    n_missed = sum(n_readers - arrivals.n_readers[seq] for seq in arrivals.first_s)
     return Figures(delays_s, n_missed, (after_bytes - before_bytes) / n_readers)
 
 
@@ -204,15 +214,17 @@ async def _main(arguments: argparse.Namespace) -> None:
         Console().print(table(figures, arguments.readers, n_servers))
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
+@reporting
+def main(arguments: Sequence[str]) -> int:
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser("python -m livecaption.evaluation.audience", description=__doc__)
     parser.add_argument("recording", type=Path)
-    parser.add_argument("--readers", type=int, default=1000, metavar="N")
+    parser.add_argument("--readers", type=count, default=1000, metavar="N")
     parser.add_argument("--websocket", action="store_true", help="use WebSockets instead of server-sent events")
     parser.add_argument("--store", metavar="ADDRESS", help="also measure two servers with this database")
     asyncio.run(_main(parser.parse_args(arguments)))
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

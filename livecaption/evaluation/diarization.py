@@ -17,9 +17,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from livecaption.errors import LivecaptionError
 from livecaption.evaluation import bench, virtual_time
 from livecaption.evaluation.clips import choose, read_manifest
+from livecaption.evaluation.command import reporting
 from livecaption.evaluation.fast_turns import fast_turns
 from livecaption.evaluation.latency import Received
 from livecaption.evaluation.playlist import Recording
@@ -92,6 +92,7 @@ def _cells(errors: SpeakerErrors) -> list[str]:
     ]
 
 
+@reporting
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the measurement, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -103,20 +104,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speaker-model", default="", metavar="FILE", help="another network for voices")
     given = parser.parse_args(arguments)
     rows = []
-    try:
-        clips = choose(read_manifest(given.directory), given.patterns or ["*"])
-        clips = [clip for clip in clips if len({turn.speaker for turn in clip.turns}) > 1]
-        recordings = bench.load_recordings(clips)
-        config = EngineConfig(speakers=True, speaker_model=given.speaker_model)
-        transcribe = virtual_time.transcriber(given.model, config)
-        for recording in with_fast_turns(recordings) if given.fast else recordings:
-            transcription = TranscriptionOptions(recording.clip.language or "en", words=True)
-            options = StreamOptions(transcription=transcription, speakers=given.speakers)
-            rows.append((recording.clip.id, errors_of(recording, virtual_time.stream(recording, transcribe, options))))
-            print(recording.clip.id, file=sys.stderr)
-    except (OSError, ValueError, LivecaptionError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    clips = choose(read_manifest(given.directory), given.patterns or ["*"])
+    clips = [clip for clip in clips if len({turn.speaker for turn in clip.turns}) > 1]
+    recordings = bench.load_recordings(clips)
+    config = EngineConfig(speakers=True, speaker_model=given.speaker_model)
+    transcribe = virtual_time.transcriber(given.model, config)
+    for recording in with_fast_turns(recordings) if given.fast else recordings:
+        transcription = TranscriptionOptions(recording.clip.language or "en", words=True)
+        options = StreamOptions(transcription=transcription, speakers=given.speakers)
+        rows.append((recording.clip.id, errors_of(recording, virtual_time.stream(recording, transcribe, options))))
+        print(recording.clip.id, file=sys.stderr)
     Console(width=180).print(table(rows))
     return 0
 

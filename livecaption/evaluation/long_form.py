@@ -25,8 +25,8 @@ from rich.table import Table
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.engine.models import ModelFiles, find_model
-from livecaption.errors import LivecaptionError
 from livecaption.evaluation.clips import Clip, choose, read_manifest, read_pcm
+from livecaption.evaluation.command import count, reporting
 from livecaption.evaluation.wer import word_error_rate
 from livecaption.ipc.config import EngineConfig
 from livecaption.workers.processors import n_processors
@@ -146,6 +146,7 @@ def table(rows: Sequence[Row]) -> Table:
     return made
 
 
+@reporting
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -153,22 +154,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("patterns", nargs="+", metavar="PATTERN", help="ids or tags (*, ?) of recordings with a text")
     parser.add_argument("--join", action="store_true", help="make one recording of all")
     parser.add_argument("--model", default=EngineConfig().model, help="(default: %(default)s)")
-    parser.add_argument("--turns", type=int, default=1, help="runs of each side (default: %(default)s)")
+    parser.add_argument("--turns", type=count, default=1, help="runs of each side (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     given = parser.parse_args(arguments)
-    try:
-        clips = [clip for clip in choose(read_manifest(given.directory), given.patterns) if clip.reference]
-        if not clips:
-            raise ValueError("no recording with a text matches")
-        model = find_model(given.model)
-        with tempfile.TemporaryDirectory(prefix="livecaption-") as directory:
-            chosen = [joined(clips, Path(directory))] if given.join else clips
-            rows = [row for clip in chosen for row in measure(clip, model, given.turns)]
-        if given.json:
-            given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    except (OSError, ValueError, LivecaptionError, subprocess.CalledProcessError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    clips = [clip for clip in choose(read_manifest(given.directory), given.patterns) if clip.reference]
+    if not clips:
+        raise ValueError("no recording with a text matches")
+    model = find_model(given.model)
+    with tempfile.TemporaryDirectory(prefix="livecaption-") as directory:
+        chosen = [joined(clips, Path(directory))] if given.join else clips
+        rows = [row for clip in chosen for row in measure(clip, model, given.turns)]
+    if given.json:
+        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     Console(width=140).print(table(rows))
     return 0
 

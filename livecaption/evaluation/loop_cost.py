@@ -35,8 +35,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from livecaption.errors import LivecaptionError
 from livecaption.evaluation.bench import CHUNK_BYTES, CHUNK_MS
 from livecaption.evaluation.clips import read_pcm
+from livecaption.evaluation.command import count, reporting
 from livecaption.evaluation.latency import percentile
 from livecaption.evaluation.peers import BINARY, frame, raw_peer
 from livecaption.evaluation.server_process import COMMAND, serving
@@ -161,6 +163,9 @@ async def measure(
         duration_s: time of a measurement.
         warm_up_s: see `WARM_UP_S`.
         n_processes: processes of the server.
+
+    Raises:
+        LivecaptionError: the server received no audio.
     """
     messages = messages_of(read_pcm(recording), speech)
     with ProcessPoolExecutor(1, get_context("spawn")) as clients, TemporaryDirectory() as directory:
@@ -212,6 +217,8 @@ async def _look(url: str, stages: Path | None) -> _Snapshot:
 
 
 def _between(before: _Snapshot, after: _Snapshot) -> dict[str, Any]:
+    if after.audio_s == before.audio_s:
+        raise LivecaptionError("the server received no audio")
     return {
         "ms_per_s": 1000 * (after.cpu_s - before.cpu_s) / (after.audio_s - before.audio_s),
         "lags": {bound_s: n - before.lags[bound_s] for bound_s, n in after.lags.items()},
@@ -248,22 +255,35 @@ def table(costs: Sequence[Cost]) -> Table:
     return shown
 
 
+def _counts(text: str) -> list[int]:
+    return [count(number) for number in text.split(",")]
+
+
+def _percent(text: str) -> float:
+    percent = float(text)
+    if not 0 < percent <= 100:
+        raise argparse.ArgumentTypeError("must be above 0, and at most 100")
+    return percent
+
+
+@reporting
 def main(arguments: Sequence[str]) -> int:
     """Run the command, and return its exit code: 1 if a stream was refused or a final is missing."""
     assert __doc__
     parser = argparse.ArgumentParser("python -m livecaption.evaluation.loop_cost", description=__doc__.split("\n")[0])
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="speech in any container")
-    parser.add_argument("--streams", default="50,150", metavar="N,N", help="numbers of streams (default: %(default)s)")
-    parser.add_argument("--speech", type=float, default=70, metavar="PERCENT", help="speech (default: %(default)s)")
+    parser.add_argument(
+        "--streams", type=_counts, default="50,150", metavar="N,N", help="numbers of streams (default: %(default)s)"
+    )
+    parser.add_argument("--speech", type=_percent, default=70, metavar="PERCENT", help="speech (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20, metavar="S", help="to measure (default: %(default)s)")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="of the server (default: %(default)s)")
+    parser.add_argument("--processes", type=count, default=1, metavar="N", help="of the server (default: %(default)s)")
     options = parser.parse_args(arguments)
-    numbers = [int(number) for number in options.streams.split(",")]
     costs = [
         asyncio.run(
             measure(options.recording, n_streams, options.speech / 100, options.seconds, n_processes=options.processes)
         )
-        for n_streams in numbers
+        for n_streams in options.streams
     ]
     Console().print(table(costs))
     return 1 if any(cost.clients.is_incomplete for cost in costs) else 0

@@ -15,6 +15,8 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
+from livecaption.errors import LivecaptionError
+from livecaption.evaluation.command import count, reporting
 from livecaption.events import Final, Partial
 from livecaption.live.bulletin import decode
 from livecaption.live.hub import Hub
@@ -29,7 +31,11 @@ LAST_S = 1.0
 
 
 async def publish(url: str, n_sessions: int, rate: float, seconds: float, follower: Sequence[str]) -> str:
-    """Publish events, and return the report of this process and of the one that follows."""
+    """Publish events, and return the report of this process and of the one that follows.
+
+    Raises:
+        LivecaptionError: the process that follows has failed.
+    """
     hubs = {f"session {n}": Hub(session=f"session {n}") for n in range(n_sessions)}
     options = SimpleNamespace(keep=True)
     sessions = {name: SimpleNamespace(id=name, hub=hub, options=options) for name, hub in hubs.items()}
@@ -60,11 +66,17 @@ async def publish(url: str, n_sessions: int, rate: float, seconds: float, follow
     report, _ = await process.communicate(b"\n")
     await publications.close()
     await broadcast.close()
+    if process.returncode:
+        raise LivecaptionError("the process that follows has failed")
     return f"published {n_published} events, {cpu_s / seconds:.2f} s of CPU a second; {report.decode().strip()}"
 
 
 async def follow(url: str, n_sessions: int) -> None:
-    """Follow all sessions until a line comes, and print a report."""
+    """Follow all sessions until a line comes, and print a report.
+
+    Raises:
+        LivecaptionError: no event came.
+    """
     broadcast, connected = NotifyBroadcast(url), asyncio.Event()
     broadcast.listen(lambda _: None, lambda _: connected.set())
     broadcast.start()
@@ -94,27 +106,32 @@ async def follow(url: str, n_sessions: int) -> None:
     await asyncio.to_thread(sys.stdin.readline)
     cpu_s = (time.process_time() - cpu_s) / (time.monotonic() - began_s)
     n_torn = sum(mirror.is_torn for mirror in mirrors.values())
+    if not ages_ms:
+        raise LivecaptionError("no event came")
     ages_ms.sort()
     ages = ", ".join(f"{ages_ms[int(part * (len(ages_ms) - 1))]:.1f}" for part in (0.5, 0.95, 0.99, 1.0))
     print(f"received {len(ages_ms)}, {cpu_s:.2f} s; ages p50, p95, p99, oldest (ms): {ages}; torn mirrors: {n_torn}")
     await broadcast.close()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+@reporting
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="the address of the database")
-    parser.add_argument("--sessions", type=int, default=20, help="how many sessions are followed")
+    parser.add_argument("--sessions", type=count, default=20, help="how many sessions are followed")
     parser.add_argument("--rate", type=float, default=2000, help="events in a second, of all sessions together")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.follow:
         asyncio.run(follow(options.url, options.sessions))
-        return
+        return 0
     module = [sys.executable, "-m", "livecaption.evaluation.mirrors", options.url]
     follower = [*module, "--sessions", str(options.sessions), "--follow"]
     print(asyncio.run(publish(options.url, options.sessions, options.rate, options.seconds, follower)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -28,6 +28,7 @@ from rich.table import Table
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.client import StreamClosed, StreamEvent, StreamRefused, real_time, transcribe
 from livecaption.evaluation.clips import read_pcm
+from livecaption.evaluation.command import count, reporting
 from livecaption.evaluation.server_process import ServerProcess, serving
 from livecaption.events import ErrorReport, Final, SpeechStart
 
@@ -131,12 +132,13 @@ def table(cycles: Sequence[Cycle]) -> Table:
     return result
 
 
+@reporting
 def main(arguments: Sequence[str]) -> int:
     """Run the command, and return its exit code: 1 if anything was left behind or lost."""
     assert __doc__
     parser = argparse.ArgumentParser("python -m livecaption.evaluation.soak", description=__doc__.split("\n")[0])
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="speech in any container")
-    parser.add_argument("--cycles", type=int, default=200, metavar="N", help="servers to start (default: 200)")
+    parser.add_argument("--cycles", type=count, default=200, metavar="N", help="servers to start (default: 200)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of moments and signals (default: 0)")
     options = parser.parse_args(arguments)
     pcm = read_pcm(options.recording)

@@ -20,6 +20,7 @@ from statistics import quantiles
 from rich.console import Console
 from rich.table import Table
 
+from livecaption.evaluation.command import count, reporting
 from livecaption.events import Final
 from livecaption.recognition import SessionId
 from livecaption.store.config import StoreConfig
@@ -99,15 +100,17 @@ async def _main(options: argparse.Namespace) -> None:
     Console().print(table(times_s, options.streams))
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
+@reporting
+def main(arguments: Sequence[str]) -> int:
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser("python -m livecaption.evaluation.storing", description=__doc__)
     parser.add_argument("store", metavar="ADDRESS", help="a database of PostgreSQL")
-    parser.add_argument("--streams", type=int, default=50, metavar="N")
-    parser.add_argument("--turns", type=int, default=4, metavar="N", help="of each store (default: 4)")
+    parser.add_argument("--streams", type=count, default=50, metavar="N")
+    parser.add_argument("--turns", type=count, default=4, metavar="N", help="of each store (default: 4)")
     parser.add_argument("--duration", type=float, default=10.0, metavar="S", help="of a turn (default: 10)")
     asyncio.run(_main(parser.parse_args(arguments)))
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

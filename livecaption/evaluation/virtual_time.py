@@ -23,9 +23,9 @@ from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.engine.engine import Engine, answered
 from livecaption.engine.models import find_model
 from livecaption.engine.processor import tune_processor
-from livecaption.errors import LivecaptionError
 from livecaption.evaluation import bench
 from livecaption.evaluation.clips import Clip, choose, read_manifest
+from livecaption.evaluation.command import reporting
 from livecaption.evaluation.latency import SAME_SPEECH_MS, Received
 from livecaption.evaluation.measurement import Measurement, measure
 from livecaption.evaluation.playlist import GAP_MS, Recording
@@ -191,6 +191,7 @@ def transcriber(model: str, config: EngineConfig) -> Transcribe:
     return lambda request: answered(engine.transcribe([request.window]))[0]
 
 
+@reporting
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the measurement, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -202,21 +203,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write transcripts and figures, for bench --baseline")
     given = parser.parse_args(arguments)
     rows = []
-    try:
-        recordings = bench.load_recordings(choose(read_manifest(given.directory), given.patterns))
-        transcribe = transcriber(given.model, EngineConfig())
-        whole = _whole(find_model(given.model).directory)
-        for recording in recordings:
-            language = None if given.detect_language else recording.clip.language or "en"
-            transcription = TranscriptionOptions(language, task="translate" if given.translate else "transcribe")
-            alone = whole(recording, transcription)
-            rows.append(measure_row(recording, transcribe, StreamOptions(transcription=transcription), alone))
-            print(recording.clip.id, file=sys.stderr)
-        if given.json:
-            given.json.write_text(bench.as_json([bench.Row({}, [row.measurement for row in rows])]))
-    except (OSError, ValueError, LivecaptionError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    recordings = bench.load_recordings(choose(read_manifest(given.directory), given.patterns))
+    transcribe = transcriber(given.model, EngineConfig())
+    whole = _whole(find_model(given.model).directory)
+    for recording in recordings:
+        language = None if given.detect_language else recording.clip.language or "en"
+        transcription = TranscriptionOptions(language, task="translate" if given.translate else "transcribe")
+        alone = whole(recording, transcription)
+        rows.append(measure_row(recording, transcribe, StreamOptions(transcription=transcription), alone))
+        print(recording.clip.id, file=sys.stderr)
+    if given.json:
+        given.json.write_text(bench.as_json([bench.Row({}, [row.measurement for row in rows])]))
     Console(width=180).print(table(rows))
     return 0
 

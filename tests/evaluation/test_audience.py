@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from livecaption.errors import LivecaptionError
 from livecaption.evaluation.audience import Figures, measure, table
 from livecaption.evaluation.server_process import serving
 from tests.support.streaming import jfk_pcm
@@ -20,6 +21,12 @@ async def test_every_reader_gets_every_final_of_a_publisher(websocket: bool) -> 
     assert min(figures.delays_s) > 0
     # A slow reader may skip partials, but not all of them.
     assert figures.n_missed < len(figures.delays_s) * 20 / 2
+
+
+async def test_an_audience_that_received_nothing_has_no_figures() -> None:
+    async with serving() as server:
+        with pytest.raises(LivecaptionError, match="no reader received an event"):
+            await measure([server], bytes(3_200), 2)
 
 
 def test_the_table_shows_the_ranks() -> None:
