@@ -1,4 +1,4 @@
-"""What the commands of measurements share: options that are counts, and the report of what made one impossible."""
+"""Parse counts, and report what made a measurement impossible: the common part of the commands that measure."""
 
 import argparse
 import functools

@@ -73,7 +73,7 @@ async def test_streams_beyond_the_limit_are_counted_as_refused_and_the_others_me
 async def test_streams_are_measured_without_speakers_and_then_with_them(
     recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server that the bench starts for them tells speakers apart."""
+    """The server that the bench starts for them distinguishes speakers."""
     monkeypatch.setenv("LIVECAPTION_ENGINE", "scripted")
     rows = await run(recordings, None, "", [1], 5, speakers=True)
     assert [(row.figures["streams"], row.figures["speakers"], row.figures["failures"]) for row in rows] == [

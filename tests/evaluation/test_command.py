@@ -1,4 +1,4 @@
-"""A command that cannot measure says so by one line of stderr and its exit code, and prints no figure."""
+"""A command that cannot measure reports it by one line of stderr and its exit code, and prints no figure."""
 
 import subprocess
 from collections.abc import Callable, Sequence
