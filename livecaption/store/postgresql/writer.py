@@ -1,6 +1,7 @@
 """Run the only task that writes. Entries come in order, and all that wait go into one transaction.
 
-While the database is away, entries wait in memory and are tried again. The failure is reported once.
+Where that fails, they go into smaller ones. While the database is away, entries wait in memory and are tried again. The
+failure is reported once.
 """
 
 import asyncio
@@ -64,6 +65,7 @@ class Writer:
         self._max_waiting = max_waiting
         self._connection: Any = None
         self._waiting: deque[Entry] = deque()
+        self._n_together = MAX_BATCH  # entries of the next transaction, at most
         self._chores: deque[tuple[Chore, asyncio.Future[Any]]] = deque()
         self._changed = asyncio.Event()
         self._closing = False
@@ -137,7 +139,7 @@ class Writer:
         """Write all that waits, then do one chore."""
         try:
             while self._waiting:
-                await self._write(list(islice(self._waiting, MAX_BATCH)))
+                await self._write()
         except (*FAILURES, LivecaptionError) as error:
             self._fail(error)
         if not self._chores:
@@ -159,23 +161,32 @@ class Writer:
         else:
             answered.set_result(result)
 
-    async def _write(self, batch: list[Entry]) -> None:
+    async def _write(self) -> None:
+        """Write the next entries in one transaction, or leave out a single one that can never be written."""
+        batch = list(islice(self._waiting, self._n_together))
+        n_allowed, self._n_together = self._n_together, max(1, len(batch) // 2)  # unless they are written
+        began_s = asyncio.get_running_loop().time()
         # No `connection.transaction()`: where the database does not answer, it would wait for its own rollback.
         async with asyncio.timeout(WRITE_TIMEOUT_S):
             connection = await self._connected()
             try:
                 lost = await _write_together(connection, batch)
-                n_left_out = 0
+                is_written = True
             except UNWRITABLE:
                 await connection.execute("ROLLBACK")
-                lost, n_left_out = await _write_each(connection, batch)
+                if len(batch) > 1:
+                    return
+                lost, is_written = [], False
         for session in lost:
             self._lost(*session)
         for _ in batch:
             self._waiting.popleft()
-        self.n_lost += n_left_out
-        if n_left_out:
-            logger.error("%d entries cannot be stored and are left out", n_left_out)
+        if is_written:
+            is_quick = asyncio.get_running_loop().time() - began_s < WRITE_TIMEOUT_S / 4
+            self._n_together = max(n_allowed, min(2 * len(batch), MAX_BATCH)) if is_quick else n_allowed
+        else:
+            self.n_lost += 1
+            logger.error("an entry cannot be stored and is left out")
         if self.failing:
             self.failing = False
             logger.warning("transcripts are stored again, including those that waited")
@@ -218,20 +229,3 @@ async def _write_together(connection: Any, batch: list[Entry]) -> list[Any]:
     if len(kinds) > 1:
         await connection.execute("COMMIT")
     return lost
-
-
-async def _write_each(connection: Any, batch: list[Entry]) -> tuple[list[Any], int]:
-    """Do the same, and return also how many entries were left out, because they can never be written."""
-    n_left_out = 0
-    lost: list[Any] = []
-    await connection.execute("BEGIN")
-    for entry in batch:
-        await connection.execute("SAVEPOINT entry")
-        try:
-            lost += await connection.fetch(entry.sql, *entry.values)
-        except UNWRITABLE:
-            await connection.execute("ROLLBACK TO SAVEPOINT entry")
-            n_left_out += 1
-        await connection.execute("RELEASE SAVEPOINT entry")
-    await connection.execute("COMMIT")
-    return lost, n_left_out

@@ -160,3 +160,21 @@ async def test_all_that_waits_is_written_in_few_transactions(cluster: Cluster, a
         await all_written(store)
         ((n_transactions,),) = cluster.execute("SELECT count(DISTINCT xmin::text) FROM final")
     assert n_transactions <= 2
+
+
+async def test_a_backlog_that_needs_longer_than_a_transaction_may_is_written_in_smaller_ones(
+    cluster: Cluster, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One entry in it can never be written, and costs the others nothing."""
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT_S", 0.5)
+    async with opened(address, retry_s=0.05) as store:
+        await keep(store, new_session(), [], ended=False)
+        cluster.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN new; "
+            "END $$; CREATE TRIGGER wait BEFORE INSERT ON final FOR EACH ROW EXECUTE FUNCTION wait()"
+        )
+        for n in range(100):
+            store.append(ONE, final("\ud800" if n == 60 else str(n), utterance=n), n, None, ignore)
+        await all_written(store)
+        assert [each.text for each in await store.finals("one")] == [str(n) for n in range(100) if n != 60]
+        assert store.figures.lost == 1
