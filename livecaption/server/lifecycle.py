@@ -133,7 +133,8 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager, 
     except (OSError, ConfigError) as error:
         logger.error("%s", listening.why_not(error, config.server))
         return EXIT_CANNOT_START
-    pool, sessions = runner.app[SERVICES].pool, runner.app[SERVICES].sessions
+    services = runner.app[SERVICES]
+    pool, sessions, store = services.pool, services.sessions, services.store
     reloading = Reloading(manager)
     if secured:
         reloading.add("certificate", secured.read_again)
@@ -156,7 +157,8 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager, 
         if handed is None:
             listening.log_start(listener, config.server, config.store, secured=secured)
         renewal = [asyncio.ensure_future(secured.keep_valid())] if secured else []
-        stop.at_failure_of(*pool.tasks, watch, *renewal)
+        storing = store.tasks if store else []
+        stop.at_failure_of(*pool.tasks, watch, *renewal, *storing)
         await _first(pool.wait_until_loaded(), stop.asked)
         if pool.state is PoolState.FAILED:
             logger.error("%s", pool.failure)

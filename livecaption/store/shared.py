@@ -101,6 +101,10 @@ class SharedTranscripts(TranscriptStore):
         await super().close()
         self._neighbours.close()
 
+    @property
+    def tasks(self) -> "list[asyncio.Task[None]]":
+        return [*super().tasks, self._watching]
+
     def _take(self) -> None:
         pass  # the parent has the file
 

@@ -104,6 +104,10 @@ class Store(Protocol):
         """Write the waiting entries, for at most `CLOSE_TIMEOUT_S`."""
 
     @property
+    def tasks(self) -> "list[asyncio.Task[None]]":
+        """The tasks that do its work. An exception in one of them is a bug of livecaption."""
+
+    @property
     def figures(self) -> StoreFigures:
         """The state of the store now."""
 

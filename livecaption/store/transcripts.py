@@ -112,6 +112,10 @@ class TranscriptStore:
         return Database(self._path)
 
     @property
+    def tasks(self) -> "list[asyncio.Task[None]]":
+        return [self._expiry]
+
+    @property
     def figures(self) -> StoreFigures:
         writer = self._writer
         return StoreFigures(

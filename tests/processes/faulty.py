@@ -78,6 +78,13 @@ def break_watch() -> None:
     loop_watch.time = None  # type: ignore[attr-defined]
 
 
+def break_presence() -> None:
+    """End the task that shows other servers that this one runs with an exception."""
+    from livecaption.store.postgresql import presence
+
+    presence.ownership = None  # type: ignore[attr-defined]
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "block-loop": block_loop,
     "block-log": block_log,
@@ -87,6 +94,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "forget-workers": forget_workers,
     "exit-without-stop": exit_without_stop,
     "break-watch": break_watch,
+    "break-presence": break_presence,
 }
 
 

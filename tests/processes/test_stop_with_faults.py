@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from livecaption.ipc.layers import SWITCH
+from tests.support.postgresql import Cluster
 from tests.support.processes import ServerProcess, assert_clean_end, serving
 from tests.support.streaming import speaking
 
@@ -102,6 +103,16 @@ async def test_a_fault_of_ours_closes_all_streams_with_1011_and_ends_the_server(
             assert [error["code"] for error in publisher.of("error") if error["fatal"]] == ["internal"]
             assert len(publisher.of("final")) == len(publisher.of("speech_start"))
             assert publisher.events[-1]["type"] == "end"
+        assert "the server failed" in server.output
+
+
+async def test_a_server_that_cannot_show_others_any_more_that_it_runs_ends(cluster: Cluster) -> None:
+    """They would take its sessions from it again and again."""
+    async with faulty("break-presence", "--store", cluster.empty_database()) as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        assert await server.exited(within_s=10) == 70
+        await server.tree_gone()
         assert "the server failed" in server.output
 
 

@@ -94,12 +94,12 @@ class NotifyBroadcast:
 
     def start(self) -> None:
         """Begin to send and to receive."""
-        self._task = asyncio.create_task(self._run())
+        self.task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """Send and receive nothing more."""
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        self.task.cancel()
+        await asyncio.wait({self.task})
 
     # See `store.Broadcast`
 

@@ -43,16 +43,20 @@ async def connect(url: str) -> Any:
         StoreUnusable: the address is wrong.
         One of `FAILURES`: the database cannot be reached, or refuses; see `reason`.
     """
-    try:
-        return await asyncpg.connect(url, **_OPTIONS)
-    except ValueError:
-        # Its message could have a part of the password.
-        raise StoreUnusable("--store must be as postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full") from None
+    return await _connect(url, **_OPTIONS)
 
 
 async def pool(url: str, n_connections: int) -> Any:
-    """Return a pool of connections, each of which is made when it is needed."""
-    return await asyncpg.create_pool(url, min_size=0, max_size=n_connections, **_OPTIONS)
+    """Return a pool of connections, each of which is made when it is needed; see `connect`."""
+    return await asyncpg.create_pool(url, min_size=0, max_size=n_connections, connect=_connect, **_OPTIONS)
+
+
+async def _connect(url: str, **options: Any) -> Any:
+    try:
+        return await asyncpg.connect(url, **options)
+    except ValueError:
+        # Its message could have a part of the password.
+        raise StoreUnusable("--store must be as postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full") from None
 
 
 def is_down(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+from livecaption.errors import LivecaptionError
 from livecaption.store.asking import Answers
 from livecaption.store.postgresql import ownership
 from livecaption.store.postgresql.connecting import FAILURES, connect, is_down
@@ -51,6 +52,7 @@ class Presence:
 
     Attributes:
         is_cut_off: whether this server alone does not reach the database.
+        task: keeps the lock.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Presence:
         """
         self._connection = await self._connected()
         self._reach = Reach(_now_s(), await ownership.n_others(self._connection, self.id))
-        self._beat = asyncio.create_task(self._keep())
+        self.task = asyncio.create_task(self._keep())
 
     def note_reached(self) -> None:
         """Note that the database has answered, over any connection."""
@@ -89,8 +91,8 @@ class Presence:
 
     async def close(self) -> None:
         """Show that this server does not run any more."""
-        self._beat.cancel()
-        await asyncio.wait({self._beat})
+        self.task.cancel()
+        await asyncio.wait({self.task})
         self._connection.terminate()
 
     async def ask_for(self, session_id: str, owner: UUID, read: Read) -> None:
@@ -127,6 +129,7 @@ class Presence:
 
     async def _keep(self) -> None:
         """Look after the connection, and make a new one when it is lost."""
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(BEAT_S)
             try:
@@ -134,19 +137,19 @@ class Presence:
                     async with asyncio.timeout(RECONNECT_TIMEOUT_S):
                         self._connection = await self._connected()
                         await self._back(self._connection)
-                    self._room_changed("")  # what was sent meanwhile is lost
+                    # What was sent meanwhile is lost. Not at once: a fault in a session must not end this task.
+                    loop.call_soon(self._room_changed, "")
                 async with asyncio.timeout(BEAT_TIMEOUT_S):
                     n_others = await ownership.n_others(self._connection, self.id)
                 self._reach.note_others(n_others)
                 self.note_reached()
-            except FAILURES as error:
+            except (*FAILURES, LivecaptionError) as error:
                 self._connection.terminate()
                 self._reach.note_failure(is_down=is_down(error))
             is_cut_off = self._reach.is_cut_off(_now_s())
             if is_cut_off != self.is_cut_off:
                 self.is_cut_off = is_cut_off
-                # Not at once: a fault in a session must not end this task.
-                asyncio.get_running_loop().call_soon(self._cut_off, is_cut_off)
+                loop.call_soon(self._cut_off, is_cut_off)
 
     def _receive(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
         match decode(payload):

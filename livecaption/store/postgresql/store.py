@@ -118,6 +118,10 @@ class PostgresqlStore(Readable):
         await self._presence.close()
 
     @property
+    def tasks(self) -> "list[asyncio.Task[None]]":
+        return [*self._tasks, self._writer.task, self._presence.task, self.broadcast.task]
+
+    @property
     def figures(self) -> StoreFigures:
         writer, held = self._writer, self._held
         return StoreFigures(

@@ -79,7 +79,7 @@ class Writer:
     def start(self, connection: Any) -> None:
         """Begin to write on this connection."""
         self._connection = connection
-        self._task = asyncio.ensure_future(self._run())
+        self.task = asyncio.create_task(self._run())
 
     @property
     def n_waiting(self) -> int:
@@ -109,9 +109,9 @@ class Writer:
         """Write what waits, for at most `CLOSE_TIMEOUT_S`. Return the number of entries that were not written."""
         self._closing = True
         self._changed.set()
-        await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT_S)
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        await asyncio.wait({self.task}, timeout=CLOSE_TIMEOUT_S)
+        self.task.cancel()
+        await asyncio.wait({self.task})
         if self._connection is not None:
             self._connection.terminate()
         return len(self._waiting)

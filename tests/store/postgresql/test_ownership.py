@@ -420,3 +420,24 @@ async def test_a_server_whose_connections_break_for_a_moment_keeps_its_sessions(
         assert (await other.store.session("one")).state is SessionState.OPEN
         assert (await other.store.take(ONE)).generation == 1  # and it is asked as before
         assert (one.asked, one.lost) == (["one"], [])
+
+
+async def test_a_server_shows_again_that_it_runs_after_a_time_in_which_its_certificate_could_not_be_read(
+    cluster: Cluster, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "BEAT_S", 0.05)
+    refused = asyncio.Event()
+
+    async def refuse(_: str) -> None:
+        refused.set()
+        raise StoreUnusable("the certificate cannot be read")
+
+    async with server(address) as one:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(presence, "connect", refuse)
+            locks = "FROM pg_locks WHERE locktype = 'advisory'"
+            cluster.execute(f"SELECT pg_terminate_backend(pid) {locks}")
+            await asyncio.wait_for(refused.wait(), 20)
+            assert not cluster.execute(f"SELECT 1 {locks}")
+        await eventually(lambda: cluster.execute(f"SELECT 1 {locks}"))
+        assert not one.store.figures.cut_off
