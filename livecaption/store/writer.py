@@ -78,7 +78,10 @@ class Writer:
             return True
 
     def do(self, chore: Chore, answer: Callable[[bool | sqlite3.Error], None]) -> None:
-        """Do this once, after all that waits. The answer is its first result (False: it has none), or its error."""
+        """Do this once, after all that waits.
+
+        The answer is its first result (False: it has none), or its error, or that of writing what waits.
+        """
         with self._changed:
             self._chores.append((chore, answer))
             self._changed.notify()
@@ -93,10 +96,12 @@ class Writer:
         try:
             while True:
                 self._wait()
-                self._write()
+                failure = self._write()
                 if self._closing and (self.failing or not self._waiting):
                     return
-                if self._chores:
+                if failure:
+                    self._refuse_chores(failure)
+                elif self._chores and not self._waiting:  # in this order: a chore comes after what waits for it
                     self._do_chore()
         finally:
             self._database.close()
@@ -113,8 +118,8 @@ class Writer:
                     return
                 self._changed.wait(wait_s)
 
-    def _write(self) -> None:
-        """Write all waiting statements, or none if it fails."""
+    def _write(self) -> sqlite3.Error | None:
+        """Write all waiting statements. If it fails, return why."""
         while self._waiting:
             with self._changed:
                 batch = list(islice(self._waiting, MAX_BATCH))
@@ -126,7 +131,7 @@ class Writer:
                 n_left_out = self._database.write(batch)
             except sqlite3.Error as error:
                 self._fail(error)
-                return
+                return error
             with self._changed:
                 for _ in batch:
                     self._waiting.popleft()
@@ -138,6 +143,7 @@ class Writer:
                 logger.warning("transcripts are stored again, including those that waited")
             self._n_written += len(batch)
             self._written(self._n_written)
+        return None
 
     def _fail(self, error: sqlite3.Error) -> None:
         self.n_failures += 1
@@ -145,6 +151,12 @@ class Writer:
         if not self.failing:
             self.failing = True
             logger.error("transcripts cannot be stored (%s); captions go on, and are stored later if possible", error)
+
+    def _refuse_chores(self, failure: sqlite3.Error) -> None:
+        """Answer those who wait for a chore: none is done before what cannot be written."""
+        while self._chores:
+            _, answer = self._chores.popleft()
+            answer(failure)
 
     def _do_chore(self) -> None:
         chore, answer = self._chores.popleft()

@@ -175,6 +175,27 @@ def test_finals_are_written_between_the_steps_of_a_deletion(path: Path) -> None:
     assert seen == [["0"]]
 
 
+def test_nothing_is_deleted_before_entries_that_cannot_be_written_are(path: Path) -> None:
+    """They would come after it, although they were there first."""
+    with writing(path, retry_s=0.05) as (open_writer, notes):
+        done: list[bool] = []
+
+        def chore(_: Database) -> Iterator[bool]:
+            done.append(True)
+            yield True
+
+        with locked_by_another(path):
+            submit_session(open_writer, 1)
+            open_writer.do(chore, notes.note_answer)
+            open_writer.do(chore, notes.note_answer)
+            notes.until(lambda: len(notes.answers) == 2)
+        assert [str(answer) for answer in notes.answers] == 2 * ["database is locked"]
+        assert done == []
+        notes.until(lambda: notes.written == [2])
+        open_writer.do(chore, notes.note_answer)
+        notes.until(lambda: notes.answers[2:] == [True])
+
+
 def test_a_deletion_that_fails_reaches_its_caller_and_ends_nothing(path: Path) -> None:
     with writing(path) as (open_writer, notes):
         with locked_by_another(path):

@@ -136,12 +136,16 @@ class Writer:
             pass
 
     async def _try(self) -> None:
-        """Write all that waits, then do one chore."""
+        """Write all that waits, then do one chore. If that cannot be written, no chore is done before it."""
         try:
             while self._waiting:
                 await self._write()
         except (*FAILURES, LivecaptionError) as error:
             self._fail(error)
+            while self._chores:
+                _, answered = self._chores.popleft()
+                _answer(answered, _refusal(error))
+            return
         if not self._chores:
             return
         chore, answered = self._chores.popleft()
@@ -153,13 +157,8 @@ class Writer:
                 await connection.execute("COMMIT")
         except (*FAILURES, LivecaptionError) as error:
             self._let_go()
-            result = StoreFailed(f"the transcripts cannot be changed now: {reason(error)}")
-        if answered.done():  # the caller may have given up
-            return
-        if isinstance(result, StoreFailed):
-            answered.set_exception(result)
-        else:
-            answered.set_result(result)
+            result = _refusal(error)
+        _answer(answered, result)
 
     async def _write(self) -> None:
         """Write the next entries in one transaction, or leave out a single one that can never be written."""
@@ -213,6 +212,19 @@ class Writer:
             logger.error(
                 "transcripts cannot be stored (%s); captions go on, and are stored later if possible", reason(error)
             )
+
+
+def _refusal(error: Exception) -> StoreFailed:
+    return StoreFailed(f"the transcripts cannot be changed now: {reason(error)}")
+
+
+def _answer(answered: asyncio.Future[Any], result: Any) -> None:
+    if answered.done():  # the caller may have given up
+        return
+    if isinstance(result, StoreFailed):
+        answered.set_exception(result)
+    else:
+        answered.set_result(result)
 
 
 async def _write_together(connection: Any, batch: list[Entry]) -> list[Any]:

@@ -13,8 +13,9 @@ from livecaption.recognition import SessionId
 from livecaption.store import held
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql import readable, writer
+from livecaption.store.postgresql.connecting import connect
 from livecaption.store.postgresql.store import PostgresqlStore
-from livecaption.store.rows import SessionState
+from livecaption.store.rows import Resumption, SessionState
 from livecaption.store.store import written
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
@@ -24,6 +25,7 @@ from tests.support.stores import all_written, ignore, keep
 from tests.support.transcripts import final
 
 ONE = SessionId("one")
+RESUMPTION = Resumption("{}", "hash", None)
 
 
 @asynccontextmanager
@@ -178,3 +180,20 @@ async def test_a_backlog_that_needs_longer_than_a_transaction_may_is_written_in_
         await all_written(store)
         assert [each.text for each in await store.finals("one")] == [str(n) for n in range(100) if n != 60]
         assert store.figures.lost == 1
+
+
+async def test_a_session_that_is_not_written_yet_is_not_deleted_before_it_is(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be stored after its deletion."""
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT_S", 0.5)
+    other = await connect(address)
+    async with opened(address, max_hold_s=60, retry_s=0.05) as store:
+        async with other.transaction():
+            await other.execute("LOCK TABLE resumption")
+            store.begin(new_session(resumption=RESUMPTION), ignore)
+            with pytest.raises(StoreFailed, match="cannot be changed now: "):
+                await store.delete("one")
+        await all_written(store)
+        assert await store.delete("one")
+    await other.close()
