@@ -6,6 +6,7 @@ disk with each commit. So a commit survives SIGKILL and, if the disk is honest a
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ MERGED_PAGES = 64
 """Pages of the index that are merged between two checks for waiting statements: 20 ms at most, with 350,000 finals.
 More: finals wait longer. Less: a deletion takes longer."""
 MAX_INTEGER = 2**63 - 1
-CHECKPOINT_TRIES = 8
+CHECKPOINT_TRIES = 20
+CHECKPOINT_PAUSE_S = 0.1
+"""Time in s between two tries to empty the log. Longer: finals wait longer. Shorter: fewer readers end in time."""
 
 UNWRITABLE = (
     sqlite3.IntegrityError,
@@ -172,11 +175,20 @@ class Database:
                 pages = self._merged_pages
                 yield True
         for _ in range(CHECKPOINT_TRIES):
-            busy, *_ = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not busy:
+            if self._empty_log():
                 return
             yield True
+            time.sleep(CHECKPOINT_PAUSE_S)
         raise sqlite3.OperationalError("another program still reads the log, which may contain what was deleted")
+
+    def _empty_log(self) -> bool:
+        """Empty the log. Return False if somebody uses it now: SQLite would keep all writers out while it waited."""
+        (timeout_ms,) = self.execute("PRAGMA busy_timeout").fetchone()
+        self.execute("PRAGMA busy_timeout = 0")
+        try:
+            return not self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            self.execute(f"PRAGMA busy_timeout = {timeout_ms}")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -95,6 +96,17 @@ def test_of_a_deleted_session_no_word_is_left_in_any_file(path: Path) -> None:
             known = {term for (term,) in database.execute(f"SELECT term FROM temp.{index}_words")}
             assert not any(term.startswith(("xylo", "quetz")) for term in known)
         assert [each.id for each in database.sessions(10, None, search.terms("stay"))] == ["keep too", "keep"]
+
+
+def test_a_deletion_that_waits_for_a_reader_of_the_log_keeps_nobody_from_writing(path: Path) -> None:
+    with opened(path) as database, contextlib.closing(Database(path, busy_timeout_s=30)) as deleting:
+        fill(database, new_session(), [final("One.")])
+        with read_by_another(path):
+            began_s = time.monotonic()
+            with pytest.raises(sqlite3.OperationalError, match="still reads"):
+                list(deleting.delete("one"))
+            assert time.monotonic() - began_s < 30, "it waits with the lock"
+        assert deleting.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
 
 
 def test_a_session_is_found_by_its_new_title_and_of_the_old_one_nothing_is_left(path: Path) -> None:
