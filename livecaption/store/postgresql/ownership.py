@@ -5,15 +5,27 @@ that has lost a session finds another generation, and writes nothing: see `write
 the generation of the last one, which may have it back as long as no other server has taken it.
 """
 
+import asyncio
+import logging
 from collections.abc import Mapping, Set
 from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from livecaption.errors import StoreFailed
 from livecaption.store.postgresql import schema
 from livecaption.store.postgresql.messages import key
 from livecaption.store.postgresql.statements import NOW_MS, WITH_PUBLISHER
 from livecaption.store.schema import APPLICATION_ID
+
+LOCK_TIMEOUT_MS = 300
+"""Wait in ms of a migration for those who use a table, and of all others for the migration. Longer: captions are sent
+before they are stored. Shorter: it is tried in vain more often where many write."""
+LOCK_PAUSE_S = 2.0
+"""Time in s between two tries. Longer: a start takes longer. Shorter: the others wait more often."""
+
+logger = logging.getLogger(__name__)
 
 _LATER = "it was written by a later version of livecaption"
 _INTERRUPTED = f"interrupted_at_ms = coalesce(interrupted_at_ms, {NOW_MS})"
@@ -31,7 +43,9 @@ async def prepare(connection: Any) -> None:
 
 
 async def migrate(connection: Any, steps: tuple[schema.Step, ...] = schema.MIGRATIONS) -> None:
-    """Bring the database to the present schema. Use it in a transaction; other servers wait until that is over.
+    """Bring the database to the present schema. Use it in a transaction.
+
+    Other servers that start wait until that is over. Those that run go on, also while somebody reads for long.
 
     Raises:
         StoreFailed: it belongs to another program, or a later version that this one cannot live with.
@@ -49,12 +63,24 @@ async def migrate(connection: Any, steps: tuple[schema.Step, ...] = schema.MIGRA
         await connection.execute("INSERT INTO livecaption VALUES (0, 0)")
     if oldest > len(steps):
         raise StoreFailed(_LATER)
-    if version < len(steps):
-        for step in steps[version:]:
-            await connection.execute(step.script)
-        await connection.execute(
-            "UPDATE livecaption SET version = $1, oldest = greatest(oldest, $2)", len(steps), schema.oldest(steps)
-        )
+    has_reported = False
+    while version < len(steps):
+        try:
+            async with connection.transaction():  # a savepoint, which gives all locks back where one is not to be had
+                await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+                for step in steps[version:]:
+                    await connection.execute(step.script)
+                await connection.execute(
+                    "UPDATE livecaption SET version = $1, oldest = greatest(oldest, $2)",
+                    len(steps),
+                    schema.oldest(steps),
+                )
+            return
+        except asyncpg.LockNotAvailableError:
+            if not has_reported:
+                logger.warning("the tables are in use, perhaps by pg_dump: they are changed once that is over")
+            has_reported = True
+        await asyncio.sleep(LOCK_PAUSE_S)
 
 
 async def check_version(connection: Any) -> None:

@@ -73,6 +73,26 @@ async def test_a_database_of_a_later_version_is_used_if_that_has_only_added_to_i
     assert cluster.execute("SELECT version, oldest FROM livecaption") == [(len(later), schema.oldest(later))]
 
 
+async def test_a_migration_waits_for_somebody_who_reads_for_long_and_servers_that_run_go_on_meanwhile(
+    cluster: Cluster, address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ownership, "LOCK_PAUSE_S", 0.5)
+    later = (*schema.MIGRATIONS, schema.Step("ALTER TABLE session ADD COLUMN mood text", is_for_all=True))
+    store, reader = await opened(address), await connect(address)
+    async with reader.transaction():
+        await reader.fetch("SELECT id FROM session")
+        migrating = asyncio.create_task(migrate(address, later))
+        await eventually(lambda: "the tables are in use" in caplog.text)
+        await keep(store, new_session(), [final("One.")])
+        assert not migrating.done()
+    await asyncio.wait_for(migrating, 20)
+    assert cluster.execute("SELECT version FROM livecaption") == [(len(later),)]
+    assert caplog.text.count("the tables are in use") == 1
+    assert store.figures.failures == 0
+    await reader.close()
+    await store.close()
+
+
 async def test_the_end_of_a_session_is_noted_also_if_a_server_of_an_earlier_version_is_there_for_it(
     cluster: Cluster, address: str
 ) -> None:
