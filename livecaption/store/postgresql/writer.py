@@ -95,7 +95,7 @@ class Writer:
         return True
 
     async def do(self, chore: Callable[[Any], Awaitable[Result]]) -> Result:
-        """Do this once in a transaction, after all that waits, and return its result.
+        """Do this in a transaction, after all that waits, and return its result. Cancelled in time, nothing is done.
 
         Raises:
             StoreFailed: it cannot be done now.
@@ -149,12 +149,15 @@ class Writer:
         if not self._chores:
             return
         chore, answered = self._chores.popleft()
+        if answered.done():  # the caller has given up
+            return
         try:
             async with asyncio.timeout(CHORE_TIMEOUT_S):
                 connection = await self._connected()
                 await connection.execute("BEGIN")
                 result = await chore(connection)
-                await connection.execute("COMMIT")
+                # What is done for a caller that has given up, nobody knows, such as that a session is here now.
+                await connection.execute("ROLLBACK" if answered.done() else "COMMIT")
         except (*FAILURES, LivecaptionError) as error:
             self._let_go()
             result = _refusal(error)
@@ -219,7 +222,7 @@ def _refusal(error: Exception) -> StoreFailed:
 
 
 def _answer(answered: asyncio.Future[Any], result: Any) -> None:
-    if answered.done():  # the caller may have given up
+    if answered.done():  # the caller has given up
         return
     if isinstance(result, StoreFailed):
         answered.set_exception(result)

@@ -144,6 +144,7 @@ async def test_commits_are_durable_although_an_operator_has_switched_that_off(cl
 
 RESUMPTION = Resumption('{"type": "start"}', "hash of a token", None)
 ONE = SessionId("one")
+WAITS_FOR_LOCK = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @dataclass
@@ -347,8 +348,7 @@ async def test_a_write_that_meets_a_takeover_waits_for_it_and_changes_no_row(clu
         owner, generation = await ownership.owner_of(other, "one")
         assert await ownership.take(other, "one", uuid4(), owner, generation)
         begin(one, 1, first=1)
-        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        await eventually(lambda: cluster.execute(waits))
+        await eventually(lambda: cluster.execute(WAITS_FOR_LOCK))
         await transaction.commit()
         await eventually(lambda: one.lost)
         assert (one.lost, await texts(one)) == ([("one", False)], ["0"])
@@ -383,6 +383,27 @@ async def test_of_two_servers_that_take_a_session_at_once_one_gets_it(address: s
         (refusal,) = [result for result in results if isinstance(result, Unavailable)]
         (taken,) = [result for result in results if isinstance(result, InterruptedSession)]
         assert (refusal.retry_after_s, taken.generation) == (1.0, 1)
+
+
+async def test_a_session_stays_where_it_is_if_nobody_waits_any_more_for_its_takeover(
+    cluster: Cluster, address: str
+) -> None:
+    async with server(address) as former, server(address) as one:
+        begin(former, 1)
+        former.store.release(ONE)
+        await all_written(former.store)
+        other = await connect(address)
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM session FOR UPDATE")
+            callers = [asyncio.ensure_future(wanted) for wanted in (one.store.take(ONE), one.store.delete("one"))]
+            await eventually(lambda: cluster.execute(WAITS_FOR_LOCK))
+            for caller in callers:
+                caller.cancel()
+            await asyncio.wait(callers)
+        await all_written(one.store)
+        assert await other.fetchrow("SELECT owner, generation FROM session") == (None, 0)
+        assert (await one.store.take(ONE)).generation == 1
+        await other.close()
 
 
 async def test_a_session_that_is_over_or_cannot_go_on_is_not_taken(address: str) -> None:
