@@ -155,7 +155,13 @@ class Writer:
             async with asyncio.timeout(CHORE_TIMEOUT_S):
                 connection = await self._connected()
                 await connection.execute("BEGIN")
-                result = await chore(connection)
+                try:
+                    result = await chore(connection)
+                except asyncpg.DeadlockDetectedError:
+                    # Another server has changed the same rows in another order, and goes on now.
+                    await connection.execute("ROLLBACK")
+                    await connection.execute("BEGIN")
+                    result = await chore(connection)
                 # What is done for a caller that has given up, nobody knows, such as that a session is here now.
                 await connection.execute("ROLLBACK" if answered.done() else "COMMIT")
         except (*FAILURES, LivecaptionError) as error:
@@ -164,7 +170,10 @@ class Writer:
         _answer(answered, result)
 
     async def _write(self) -> None:
-        """Write the next entries in one transaction, or leave out a single one that can never be written."""
+        """Write the next entries in one transaction, or fewer the next time.
+
+        A single one that can never be written is left out.
+        """
         batch = list(islice(self._waiting, self._n_together))
         n_allowed, self._n_together = self._n_together, max(1, len(batch) // 2)  # unless they are written
         began_s = asyncio.get_running_loop().time()
@@ -174,9 +183,9 @@ class Writer:
             try:
                 lost = await _write_together(connection, batch)
                 is_written = True
-            except UNWRITABLE:
+            except (*UNWRITABLE, asyncpg.DeadlockDetectedError) as error:
                 await connection.execute("ROLLBACK")
-                if len(batch) > 1:
+                if len(batch) > 1 or isinstance(error, asyncpg.DeadlockDetectedError):
                     return
                 lost, is_written = [], False
         for session in lost:
