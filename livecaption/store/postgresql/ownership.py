@@ -21,7 +21,7 @@ from livecaption.store.schema import APPLICATION_ID
 
 LOCK_TIMEOUT_MS = 300
 """Wait in ms of a migration for those who use a table, and of all others for the migration. Longer: captions are sent
-before they are stored. Shorter: it is tried in vain more often where many write."""
+before they are stored. Shorter: it takes more tries where many write."""
 LOCK_PAUSE_S = 2.0
 """Time in s between two tries. Longer: a start takes longer. Shorter: the others wait more often."""
 

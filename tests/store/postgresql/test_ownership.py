@@ -407,7 +407,9 @@ async def test_a_session_stays_where_it_is_if_nobody_waits_any_more_for_its_take
         await other.close()
 
 
-async def test_what_meets_a_change_in_the_opposite_order_is_written_after_it(cluster: Cluster, address: str) -> None:
+async def test_entries_and_changes_that_meet_others_in_the_opposite_order_are_written_after_them(
+    cluster: Cluster, address: str
+) -> None:
     rename = "UPDATE session SET title = title || '{}' WHERE id = '{}'"
     async with server(address) as one:
         for name in ("one", "two"):
