@@ -154,16 +154,24 @@ class SharedTranscripts(TranscriptStore):
         if former not in (None, self._owner):
             await self._neighbours.ask_for(session_id, former)
 
+        is_wanted = True
+
         def take(database: Database) -> Iterator[bool]:
             with database.transaction():
                 taking, noting = owners.take(session_id, self._owner, former, now_ms())
-                is_taken = database.execute(*taking).rowcount > 0
+                is_taken = is_wanted and database.execute(*taking).rowcount > 0
                 if is_taken:
                     database.execute(*noting)
             yield is_taken
 
-        is_taken = await self._do(take)
-        taken = await self.interrupted(session_id) if is_taken else None
+        try:
+            is_taken = await self._do(take)
+            taken = await self.interrupted(session_id) if is_taken else None
+        except BaseException:
+            # Nobody here would know that it is here. Where it is taken at this moment, this comes after that.
+            is_wanted = False
+            self._submit(owners.release(session_id, self._owner, now_ms()), ignore)
+            raise
         if taken is None:
             raise Unavailable("another process has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
         self._here.add(session_id)

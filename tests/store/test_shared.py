@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from livecaption.ipc import datagrams
 from livecaption.recognition import SessionId
 from livecaption.store import shared, writer
 from livecaption.store.config import Sharing, StoreConfig
+from livecaption.store.database import Database
 from livecaption.store.keeper import Keeper
 from livecaption.store.rows import Resumption, RoomRecord, SessionState
 from livecaption.store.shared import SharedTranscripts
@@ -181,6 +183,49 @@ async def test_of_several_sessions_that_wait_for_their_publishers_the_one_that_i
             taken = await b.take(session_id)
             assert taken is not None
             assert taken.record.id == session_id
+
+
+@pytest.mark.usefixtures("keeper")
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_a_session_stays_where_it_is_if_nobody_waits_any_more_for_its_takeover(
+    path: Path, has_begun: bool
+) -> None:
+    async with sharing(path, "a", "b") as (a, b):
+        begin(a)
+        a.release(ONE)
+        await all_written(a)
+        may_go_on, is_held = threading.Event(), threading.Event()
+
+        def hold(_: Database) -> Iterator[bool]:
+            is_held.set()
+            may_go_on.wait()
+            yield True
+
+        holding = asyncio.ensure_future(b._do(hold))
+        await asyncio.to_thread(is_held.wait)
+        taking = asyncio.ensure_future(b.take(ONE))
+        await eventually(lambda: b._writer._chores)
+        if has_begun:
+            b._read = silence
+            may_go_on.set()
+            await eventually(lambda: owner_of(path) == "b")
+        taking.cancel()
+        await asyncio.wait({taking})
+        may_go_on.set()
+        await holding
+        await all_written(b)
+        assert owner_of(path) is None
+        assert await a.take(ONE) is not None
+
+
+async def silence(_: Callable[[Database], Any]) -> Any:
+    """A disk that does not answer."""
+    await asyncio.Future()
+
+
+def owner_of(path: Path) -> str | None:
+    with closing(Database(path)) as database:
+        return database.owner(ONE)
 
 
 @pytest.mark.usefixtures("keeper")
