@@ -162,7 +162,7 @@ class Writer:
                     await connection.execute("ROLLBACK")
                     await connection.execute("BEGIN")
                     result = await chore(connection)
-                # What is done for a caller that has given up, nobody knows, such as that a session is here now.
+                # A session that is taken for a caller that has given up would stay here unused.
                 await connection.execute("ROLLBACK" if answered.done() else "COMMIT")
         except (*FAILURES, LivecaptionError) as error:
             self._let_go()
