@@ -168,7 +168,7 @@ class SharedTranscripts(TranscriptStore):
             is_taken = await self._do(take)
             taken = await self.interrupted(session_id) if is_taken else None
         except BaseException:
-            # It would stay with a process that does not use it. Where it is taken at this moment, this comes after that.
+            # It would stay with a process that does not use it. If it is taken at this moment, this comes after that.
             is_wanted = False
             self._submit(owners.release(session_id, self._owner, now_ms()), ignore)
             raise
