@@ -154,14 +154,14 @@ class Writer:
         try:
             async with asyncio.timeout(CHORE_TIMEOUT_S):
                 connection = await self._connected()
-                await connection.execute("BEGIN")
-                try:
-                    result = await chore(connection)
-                except asyncpg.DeadlockDetectedError:
-                    # Another server has changed the same rows in another order, and goes on now.
-                    await connection.execute("ROLLBACK")
+                while True:
                     await connection.execute("BEGIN")
-                    result = await chore(connection)
+                    try:
+                        result = await chore(connection)
+                        break
+                    except asyncpg.DeadlockDetectedError:
+                        # Another server has changed the same rows in another order, and goes on now.
+                        await connection.execute("ROLLBACK")
                 # A session that is taken for a caller that has given up would stay here unused.
                 await connection.execute("ROLLBACK" if answered.done() else "COMMIT")
         except (*FAILURES, LivecaptionError) as error:

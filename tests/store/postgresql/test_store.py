@@ -197,3 +197,21 @@ async def test_a_session_that_is_not_written_yet_is_not_deleted_before_it_is(
         await all_written(store)
         assert await store.delete("one")
     await other.close()
+
+
+async def test_entries_and_changes_that_deadlock_with_another_server_are_tried_again(
+    cluster: Cluster, address: str
+) -> None:
+    async with opened(address, max_hold_s=60) as store:
+        await keep(store, new_session(), [], ended=False)
+        cluster.execute(
+            "CREATE SEQUENCE tries; CREATE FUNCTION meet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "IF nextval('tries') % 2 = 1 THEN RAISE EXCEPTION 'met' USING ERRCODE = 'deadlock_detected'; END IF; "
+            "RETURN new; END $$; CREATE TRIGGER meet BEFORE UPDATE ON session FOR EACH ROW EXECUTE FUNCTION meet()"
+        )
+        assert await store.rename("one", "A title", {})
+        store.append(ONE, final("One."), 0, None, ignore)
+        await all_written(store)
+        record = await store.session("one")
+        assert (record.title, record.n_finals, store.figures.failures) == ("A title", 1, 0)
+        assert cluster.execute("SELECT last_value FROM tries") == [(4,)]
