@@ -29,7 +29,7 @@ from av.stream import Disposition
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.audio.accepted import FILES, STREAMS, Accepted
 from livecaption.audio.formats import MAX_CHANNELS, ChannelMode, Samples
-from livecaption.audio.pieces import BEGINNING_BYTES, piece_of
+from livecaption.audio.pieces import BEGINNING_BYTES, Piece, piece_of
 from livecaption.audio.signatures import HEAD_BYTES, kind_of
 from livecaption.audio.timeline import Timeline
 from livecaption.audio.track import PIECE_S, TrackAudio
@@ -126,7 +126,7 @@ def decode_container(
         except MALFORMED as error:
             if error is reader.error:
                 raise
-            if not has_audio:
+            if not has_audio and not reader.has_next_piece:
                 raise InvalidAudio(_refusal(reader, accepted, error), code="invalid_container") from error
             is_damaged = True
         if not reader.next_piece():
@@ -174,7 +174,9 @@ class _Reader:
             source.seek(begin)
             self.seek, self.tell = source.seek, source.tell
         else:
-            self._ready = self.head if self._piece is None else self._piece.push(self.head)
+            self._ready = self.head
+        if self._piece is not None:
+            self._begin(self._piece, self.head)
 
     @property
     def duration_s(self) -> float | None:
@@ -197,6 +199,11 @@ class _Reader:
         options = options | {"ignore_length": "1"}  # of WAVs; see `wav`
         return av.open(self, "r", options=options, metadata_errors="replace", buffer_size=READ_BYTES)
 
+    @property
+    def has_next_piece(self) -> bool:
+        """True if the container that follows has begun."""
+        return self._piece is not None and self._piece.rest is not None
+
     def next_piece(self) -> bool:
         """Go on to the container that follows, if there is one; skip the rest of this one."""
         if self._piece is None:
@@ -208,9 +215,12 @@ class _Reader:
             return False
         self._piece = piece_of(rest)
         assert self._piece is not None  # it begins as its kind does
-        self._ready = self._piece.push(rest)
-        self._ended = self._piece.rest is not None
+        self._begin(self._piece, rest)
         return True
+
+    def _begin(self, piece: Piece, data: bytes) -> None:
+        self._ready = piece.push(data)
+        self._ended = piece.rest is not None
 
     def _read_head(self) -> bytes:
         head = b""

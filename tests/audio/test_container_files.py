@@ -263,6 +263,12 @@ def test_pieces_of_different_rates_are_all_read() -> None:
     assert [pitch_hz(samples[begin : begin + 14_000]) for begin in (1000, 17_000, 33_000)] == [440] * 3
 
 
+def test_a_short_first_piece_costs_nothing_of_the_next_one() -> None:
+    """Both begin in the bytes by which the kind is recognized."""
+    short = wav(PCM[:100], sample_rate_hz=8000)
+    assert len(decode(short + wav(PCM))) == pytest.approx(16_000 + 100, abs=10)
+
+
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"}
 PIECES: dict[str, tuple[str, str, dict[str, str]]] = {
     "webm": ("webm", "libopus", {}),
@@ -294,6 +300,14 @@ def test_each_piece_has_a_clock_of_its_own() -> None:
     first = container("matroska", [Track(tone(duration_s=0.5))])
     second = container("matroska", [Track(tone(duration_s=0.6), hole=(0.1, 0.4))])
     assert loud_spans(decode(first + second)) == [(0.0, 0.6), (1.0, 1.5)]
+
+
+def test_a_first_piece_without_audio_costs_no_other_one() -> None:
+    good = piece("webm of a recorder")
+    header = good[: good.index(b"\x1f\x43\xb6\x75")]
+    samples, code = what_can_be_decoded(header + good, as_file=False)
+    assert code == "truncated_audio"
+    assert np.array_equal(samples, decode(good))
 
 
 def test_a_damaged_piece_costs_no_other_one() -> None:
