@@ -28,11 +28,11 @@ from av.stream import Disposition
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.audio.accepted import FILES, STREAMS, Accepted
-from livecaption.audio.formats import MAX_CHANNELS, ChannelMode, Samples
+from livecaption.audio.formats import ChannelMode, Samples
 from livecaption.audio.pieces import BEGINNING_BYTES, Piece, piece_of
 from livecaption.audio.signatures import HEAD_BYTES, kind_of
 from livecaption.audio.timeline import Timeline
-from livecaption.audio.track import PIECE_S, TrackAudio
+from livecaption.audio.track import PIECE_S, TrackAudio, fault_of, n_channels_of
 from livecaption.errors import InvalidAudio
 
 __all__ = ["FILES", "PIECE_S", "STREAMS", "Contents", "decode_container"]
@@ -355,18 +355,16 @@ class Decoding:
             raise _Refused(f"there is no audio track {self._track}; the last one is {n_tracks}")
         numbers = range(1, min(n_tracks, MAX_TRACKS) + 1) if self._track is None else (self._track,)
         streams = [(number, container.streams.audio[number - 1]) for number in numbers]
-        usable = [(number, stream) for number, stream in streams if _codec_of(stream) in self._accepted.codecs]
+        faults = [
+            fault_of(stream, self._accepted.codecs, apart=self._channel_mode == "separate") for _, stream in streams
+        ]
+        usable = [each for each, fault in zip(streams, faults, strict=True) if not fault]
         if not usable:
-            raise _Refused(f"its audio has the codec {_codec_of(streams[0][1])}, which is not supported here")
+            raise _Refused(faults[0])
         usable.sort(key=lambda each: not each[1].disposition & Disposition.default)
         if self._audio is not None:
             self._audio.timeline.restart_clock()
             return [_Candidate(*usable[0], self._audio)]
-        if self._channel_mode == "separate":
-            n_channels = _n_channels(usable[0][1])  # 0 if the header does not state it
-            usable = [(number, stream) for number, stream in usable if 1 <= _n_channels(stream) <= MAX_CHANNELS]
-            if not usable:
-                raise _Refused(f"its audio has {n_channels} channels; 1 to {MAX_CHANNELS} can be kept apart")
         origin_s = _origin_s(container)
         return [
             _Candidate(number, stream, TrackAudio(Timeline(origin_s), self._n_channels_apart(stream)))
@@ -375,7 +373,7 @@ class Decoding:
 
     def _n_channels_apart(self, stream: Any) -> int | None:
         """Return the number of channels that are kept apart, or None if they are mixed."""
-        return None if self._channel_mode == "mix" else _n_channels(stream)
+        return None if self._channel_mode == "mix" else n_channels_of(stream)
 
     def _choose(
         self, container: Any, candidates: list[_Candidate], *, is_last_chance: bool = False
@@ -392,14 +390,6 @@ class Decoding:
             self._opened(Contents(duration_s, chosen.number, len(container.streams.audio), n_channels))
         self._audio, self._track = chosen.audio, chosen.number
         return chosen
-
-
-def _n_channels(stream: Any) -> int:
-    return int(stream.codec_context.layout.nb_channels)
-
-
-def _codec_of(stream: Any) -> str:
-    return "that FFmpeg does not support" if stream.codec_context is None else str(stream.codec_context.codec.name)
 
 
 def _origin_s(container: Any) -> float | None:

@@ -1,6 +1,6 @@
-"""Decode the packets of one audio track to samples at 16 kHz, at their presentation time."""
+"""Decode the packets of one audio track to samples at 16 kHz, at their presentation time, if it can be decoded."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,30 @@ SAMPLE_FORMATS = {
     "dbl": ("<f8", 0, 1),
 }
 """Sample formats by FFmpeg's name for the interleaved kind: dtype, value of silence, value of full scale."""
+
+
+def n_channels_of(stream: Any) -> int:
+    """Return the number of channels of a track; 0: its header does not state it."""
+    return int(stream.codec_context.layout.nb_channels)
+
+
+def fault_of(stream: Any, codecs: Container[str], *, apart: bool) -> str:
+    """Say why a track cannot be decoded, as far as its header shows it; empty: it can be.
+
+    Args:
+        stream: the track.
+        codecs: decoders that its bytes may reach, by FFmpeg's names.
+        apart: its channels are kept apart.
+    """
+    codec = "that FFmpeg does not support" if stream.codec_context is None else str(stream.codec_context.codec.name)
+    if codec not in codecs:
+        return f"its audio has the codec {codec}, which is not supported here"
+    rate_hz, n_channels = stream.codec_context.sample_rate, n_channels_of(stream)
+    if rate_hz and not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        return f"its audio has a sample rate of {rate_hz} Hz; it may have {MIN_RATE_HZ} to {MAX_RATE_HZ}"
+    if n_channels > MAX_CHANNELS or (apart and not n_channels):
+        return f"its audio has {n_channels} channels; it may have 1 to {MAX_CHANNELS}"
+    return ""
 
 
 class TrackAudio:

@@ -212,6 +212,21 @@ def test_a_file_that_is_no_audio_is_named(data: bytes, what: str, as_file: bool)
     assert what in refusal(data, as_file=as_file)
 
 
+@for_each(
+    ("data", "what"),
+    [
+        (wav(bytes(18_000), n_channels=9), "its audio has 9 channels; it may have 1 to 8"),
+        (
+            wav(bytes(8000), sample_rate_hz=400_000),
+            "its audio has a sample rate of 400000 Hz; it may have 4000 to 384000",
+        ),
+    ],
+)
+@for_each("as_file", [True, False])
+def test_audio_out_of_range_is_refused_with_the_reason(data: bytes, what: str, as_file: bool) -> None:
+    assert refusal(data, as_file=as_file) == what
+
+
 def test_an_mp4_that_is_no_stream_is_refused_with_the_reason() -> None:
     assert "index at the end" in refusal(container("mp4", [Track(tone(), "aac")]))
 
@@ -400,5 +415,5 @@ def test_too_many_channels_to_keep_apart_are_refused_if_no_other_track_may_be_ta
     tracks: list[Track], asked: int | None
 ) -> None:
     source = io.BytesIO(film(tracks))
-    with pytest.raises(InvalidAudio, match="its audio has 16 channels; 1 to 8 can be kept apart"):
+    with pytest.raises(InvalidAudio, match="its audio has 16 channels; it may have 1 to 8"):
         list(decode_container(source, accepted=FILES, track=asked, channel_mode="separate"))
