@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from livecaption.audio.formats import CHANNEL_MODES, CONTAINER, AudioFormat
+from livecaption.audio.formats import CHANNEL_MODES, CONTAINER, AudioFormat, ChannelMode
 from livecaption.captions.language_names import language_code
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
 from livecaption.events import MAX_SPEAKERS, Event
@@ -208,12 +208,7 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
     channel_mode = message.get("channel_mode", DEFAULTS.channel_mode)
     if channel_mode not in CHANNEL_MODES:
         raise InvalidMessage(f"channel_mode must be {' or '.join(CHANNEL_MODES)}")
-    encoding = message.get("encoding", DEFAULTS.encoding)
-    # Of a container this is the largest number of channels that are kept apart.
-    usual_channels = 2 if (encoding, channel_mode) == (CONTAINER, "separate") else 1
-    audio = AudioFormat(
-        encoding, message.get("sample_rate", DEFAULTS.sample_rate), message.get("channels", usual_channels)
-    )
+    audio = _audio_format(message, channel_mode)
     task = message.get("task", DEFAULTS.task)
     if task not in TASKS:
         raise InvalidMessage("task must be transcribe or translate", code="unsupported_task")
@@ -241,6 +236,13 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
         tracks=_tracks(message.get("translate")),
         speakers=_speakers(message.get("speakers", DEFAULTS.speakers)),
     )
+
+
+def _audio_format(message: dict[str, Any], channel_mode: ChannelMode) -> AudioFormat:
+    encoding = message.get("encoding", DEFAULTS.encoding)
+    if encoding == CONTAINER:  # it states its own; the number of channels is the largest that are kept apart
+        return AudioFormat(CONTAINER, channels=message.get("channels", 2) if channel_mode == "separate" else 1)
+    return AudioFormat(encoding, message.get("sample_rate", DEFAULTS.sample_rate), message.get("channels", 1))
 
 
 def _speakers(given: Any) -> int:

@@ -144,6 +144,18 @@ def test_two_channels_of_a_container_are_kept_apart_unless_another_number_is_nam
     assert read(type="start", encoding="auto", channel_mode="separate", channels=6).options.n_channels_apart == 6
 
 
+@for_each(
+    "ignored",
+    [{"sample_rate": 0}, {"sample_rate": None}, {"sample_rate": 192_000}, {"channels": 9}, {"channels": None}],
+)
+def test_a_container_states_its_rate_and_its_channels_itself(ignored: dict[str, Any]) -> None:
+    plain = read(type="start", encoding="auto").options
+    assert read(type="start", encoding="auto", **ignored).options == plain
+    [opened] = opened_by(encoding="auto", sample_rate="0", channels="9").connected()
+    assert isinstance(opened, Open)
+    assert opened.options == plain
+
+
 @for_each("wrong", ["apart", None, True, 2, ["separate"]])
 def test_another_channel_mode_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidMessage, match="channel_mode must be mix or separate"):
