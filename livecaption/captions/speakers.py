@@ -8,9 +8,9 @@ order of the finals, and not on that of the engine's answers. Figures and reject
 docs/decisions/0062-speakers.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import count, groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -93,16 +93,30 @@ class Speakers:
         """
         if answer is None or not answer.voices or not final.text:
             return spoken_by(final, None)
+        n_known = len(self._means)
         numbers = [self.number(voice) for voice in answer.voices]
         speakers = [numbers[_at(word, answer.voices)] for word in answer.words]
-        if final.words is not None:
-            final = replace(final, words=_spoken(final.words, speakers))
         timed = _units(answer, speakers)
         said = units(final.text)
-        if len(said) != len(timed):
+        if len(said) == len(timed):
+            turns = _turns(final, said, timed, window_ms)
+        else:
             # The text has other words than those that the engine timed, so nobody knows whose they are.
-            return replace(final, turns=_whole(final, _longest(answer.voices, numbers)))
-        return replace(final, turns=_turns(final, said, timed, window_ms))
+            turns = _whole(final, _longest(answer.voices, numbers))
+        kept = self._keep({turn.speaker for turn in turns}, n_known)
+        turns = tuple(replace(turn, speaker=kept.get(turn.speaker)) for turn in turns)
+        words = final.words and _spoken(final.words, [kept.get(speaker) for speaker in speakers])
+        return replace(final, words=words, turns=turns)
+
+    def _keep(self, shown: Collection[int | None], n_known: int) -> dict[int | None, int]:
+        """Take back all numbers after the first `n_known` that no turn shows, and return what the others become.
+
+        An earlier server's numbers are known by the turns of its finals. It must have given no others.
+        """
+        before = range(self._above + 1, self._above + n_known + 1)
+        new = [number for number in range(before.stop, self.highest + 1) if number in shown]
+        self._means[n_known:] = [self._means[number - self._above - 1] for number in new]
+        return dict(zip((*before, *new), count(self._above + 1)))
 
 
 def spoken_by(final: Final, speaker: int | None) -> Final:

@@ -179,11 +179,24 @@ def test_a_text_whose_words_were_respelled_is_cut_by_counting() -> None:
 
 def test_a_text_that_has_other_words_than_the_engine_timed_is_one_turn_of_the_one_who_speaks_longest() -> None:
     answer = answer_of("one two three four five six seven", (1, 3), (2, 4))
-    assert turns_of(Speakers(9), answer, "one two three four five six") == [(2, "one two three four five six")]
+    speakers = Speakers(9)
+    assert len(turns_of(speakers, answer)) == 2
+    assert turns_of(speakers, answer, "one two three four five six") == [(2, "one two three four five six")]
     without_times = replace(answer, words=())
-    assert turns_of(Speakers(9), without_times) == [(2, "one two three four five six seven")]
+    assert turns_of(speakers, without_times) == [(2, "one two three four five six seven")]
     other_words = replace(answer, text="one two three four five six seven eight")
-    assert turns_of(Speakers(9), other_words) == [(2, "one two three four five six seven eight")]
+    assert turns_of(speakers, other_words) == [(2, "one two three four five six seven eight")]
+
+
+def test_nobody_has_a_number_that_no_turn_shows() -> None:
+    """A later server knows the turns, and would give it to somebody else."""
+    speakers = Speakers(9)
+    answer = answer_of("one two three four five six seven", (1, 3), (2, 4))
+    final = speakers.attribute(final_of(answer, "one two three four five six", words=True), answer, WINDOW_MS)
+    assert [turn.speaker for turn in final.turns or ()] == [1]
+    assert [word.speaker for word in final.words or ()] == [None] * 3 + [1] * 4
+    assert speakers.highest == 1
+    assert turns_of(speakers, answer) == [(2, "one two three "), (1, "four five six seven")]
 
 
 def test_the_engine_may_split_words_where_the_text_has_no_space() -> None:
@@ -243,9 +256,12 @@ def test_the_texts_of_all_turns_are_the_text_and_their_times_are_in_order(
     answers: list[tuple[str, list[tuple[int, int]]]], most: int, text: str | None
 ) -> None:
     speakers = Speakers(most)
+    finals = []
     for said, parts in answers:
         answer = answer_of(said, *parts)
         final = speakers.attribute(final_of(answer, text), answer, WINDOW_MS)
+        finals.append(final)
+        assert speakers.highest == highest_speaker(finals)
         assert final.turns is not None
         assert "".join(turn.text for turn in final.turns) == final.text
         times = [at_ms for turn in final.turns for at_ms in (turn.start_ms, turn.end_ms)]
