@@ -189,7 +189,7 @@ def test_a_text_that_has_other_words_than_the_engine_timed_is_one_turn_of_the_on
 
 
 def test_nobody_has_a_number_that_no_turn_shows() -> None:
-    """A later server knows the turns, and would give it to somebody else."""
+    """A later server has the turns alone, and would give it to somebody else."""
     speakers = Speakers(9)
     answer = answer_of("one two three four five six seven", (1, 3), (2, 4))
     final = speakers.attribute(final_of(answer, "one two three four five six", words=True), answer, WINDOW_MS)
