@@ -14,7 +14,7 @@ import numpy as np
 
 from livecaption.audio import SAMPLE_RATE_HZ, samples_of
 from livecaption.audio.formats import Samples
-from livecaption.audio.framing import Frames
+from livecaption.audio.framing import EnergyMeter, Frames
 from livecaption.events import EndReason
 from livecaption.speech.endpointing import Endpointer, EndpointingConfig, SpeechEnded, SpeechEvent, SpeechStarted
 
@@ -85,6 +85,7 @@ class UtteranceCutter:
         begins_mid_phrase: bool = False,
     ) -> None:
         self._judge = judge
+        self._meter = EnergyMeter()
         self._endpointer = Endpointer(config, begin, begins_mid_phrase=begins_mid_phrase)
         self._note_margins(config)
         self._audio = _AudioBuffer(begin)
@@ -137,7 +138,7 @@ class UtteranceCutter:
             frames: float32 [n_frames, 320], mono, 16 kHz, -1..1; must not be modified afterwards.
         """
         self._audio.append(frames.reshape(-1))
-        energies: list[float] = np.einsum("fs,fs->f", frames, frames).tolist()
+        energies = self._meter.measure(frames)
         judged = self._judge(frames, energies)
         events: list[UtteranceEvent] = []
         if self._endpointer.is_silent and True not in judged:

@@ -70,11 +70,11 @@ class VoiceActivityDetector:
 
         Args:
             frames: float32 [n_frames, 320], mono, 16 kHz, -1..1.
-            energies: for each frame, the sum of its squared samples.
+            energies: of the frames; see `EnergyMeter`.
         """
         lenient, strict, soft = self._lenient.is_speech, self._strict.is_speech, self._amplified.is_speech
         voiced = []
-        for frame, amplified, energy in zip(*_pcm(frames, max(energies, default=0.0)), energies, strict=True):
+        for frame, amplified, energy in zip(*_pcm(frames), energies, strict=True):
             # All must receive every frame, because they adapt to the noise.
             leniently = lenient(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES)
             strictly = strict(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES)
@@ -126,10 +126,10 @@ class _NoiseFloor:
             self.is_faint = self.energy < _FAINT
 
 
-def _pcm(frames: Frames, most_energy: float) -> tuple[list[bytes], list[bytes]]:
-    """Return each frame as 16-bit integers, clipped: as it is, and amplified. `most_energy` is that of the loudest."""
+def _pcm(frames: Frames) -> tuple[list[bytes], list[bytes]]:
+    """Return each frame as 16-bit integers, clipped: as it is, and amplified."""
     scaled = frames * _SCALES
-    if most_energy > _UNCLIPPED:
+    if np.vdot(frames, frames) > _UNCLIPPED:  # an offset counts here
         scaled.clip(_LEAST, _MOST, out=scaled)
     pcm = scaled.astype("<i2").tobytes()
     cut = [pcm[begin : begin + FRAME_BYTES] for begin in range(0, len(pcm), FRAME_BYTES)]
@@ -146,6 +146,6 @@ _FAINT = FRAME_SAMPLES * _ratio(MAX_NOISE_FLOOR_DB)
 _NOISY, _CLEAR = _ratio(NOISY_DB), _ratio(CLEAR_DB)
 _RELEASE = _ratio(-RELEASE_DB_PER_S * FRAME_MS / 1000)
 _UNCLIPPED = 0.9 * _ratio(-AMPLIFICATION_DB)
-"""Energy of a frame in which no sample can reach full scale when amplified, because one alone would have more."""
+"""Squares of samples of which none can reach full scale when amplified, because its own would be more."""
 _LEAST, _MOST = np.float32(-32768), np.float32(32767)  # to convert Python's numbers takes 1 us for a message
 _SCALES = np.array([[[32768.0]], [[32768.0 * 10 ** (AMPLIFICATION_DB / 20)]]], np.float32)

@@ -2,12 +2,13 @@ import weakref
 from collections.abc import Iterable
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.audio import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from livecaption.audio.formats import Samples
-from livecaption.audio.framing import Framer
+from livecaption.audio.framing import EnergyMeter, Framer
 from tests.support.properties import StageProperties
 
 
@@ -28,6 +29,29 @@ def test_the_last_frame_is_padded_with_zeros() -> None:
     framer.push(np.ones(330, np.float32))
     assert framer.flush().tolist() == [[1.0] * 10 + [0.0] * 310]
     assert framer.flush().shape == (0, 320)
+
+
+def test_the_energy_of_a_frame_is_that_of_its_sound_at_any_offset() -> None:
+    sound = np.random.default_rng(0).normal(scale=0.05, size=(3, 320)).astype(np.float32)
+    sound -= sound.mean(axis=1, keepdims=True)
+    squares = np.square(sound).sum(axis=1)
+    for offset in (0.0, 0.03, -0.5):
+        assert EnergyMeter().measure(sound + np.float32(offset)) == pytest.approx(squares, rel=1e-3)
+
+
+def test_an_offset_that_begins_within_the_stream_is_sound_for_some_seconds() -> None:
+    silence = np.zeros((500, 320), np.float32)
+    energies = EnergyMeter().measure(np.concatenate([silence, silence + np.float32(0.03)]))
+    assert max(energies[:500]) == 0
+    assert energies[500] == pytest.approx(320 * 0.03**2, rel=0.05)
+    assert energies[-1] < energies[500] / 1000
+
+
+def test_low_sound_is_no_offset() -> None:
+    """It is noise, and words in noise are not certain."""
+    rumble = (0.03 * np.sin(2 * np.pi * 10 * np.arange(16_000) / 16_000)).astype(np.float32)
+    energies = EnergyMeter().measure(Framer().push(rumble))
+    assert np.mean(energies) == pytest.approx(320 * 0.03**2 / 2, rel=0.2)
 
 
 def test_a_rest_does_not_keep_a_large_chunk_alive() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from livecaption.audio.container import decode_container
 from livecaption.audio.formats import Samples
-from livecaption.audio.framing import Framer
+from livecaption.audio.framing import EnergyMeter, Framer
 from livecaption.evaluation.clips import read_manifest
 from livecaption.evaluation.latency import SpokenWord
 from livecaption.speech.endpointing import EndpointingConfig
@@ -157,6 +157,21 @@ def test_speech_is_noisy_if_noise_is_less_than_14_db_below_it() -> None:
     assert [level_db for level_db in levels_db if spoken_in_noise(level_db).is_noisy] == [-13, -10, 0]
 
 
+@for_each("offset", [-0.1, 0.01, 0.03])
+def test_an_offset_is_no_noise_and_hides_no_pause(offset: float) -> None:
+    samples = recording("ls-374-180298-0000.flac")
+    with_offset = samples + np.float32(offset)
+    detector, frames = VoiceActivityDetector(), Framer().push(with_offset)
+    detector.judge(frames, EnergyMeter().measure(frames))
+    assert not detector.is_noisy
+    assert windows_ms(with_offset) == windows_ms(samples)
+
+
+def test_an_amplified_offset_does_not_wrap_around() -> None:
+    values = [np.frombuffer(cut, "<i2") for cut in _pcm(np.full((1, 320), 0.1, np.float32))[1]]
+    assert {int(value) for value in values[0]} == {32767}
+
+
 def test_noisy_speech_is_clear_again_only_where_it_is_far_above_the_noise() -> None:
     detector = spoken_in_noise(-10)
     judge(detector, Framer().push(in_noise(-18)))
@@ -197,7 +212,7 @@ def test_no_sample_wraps_around_though_all_others_are_zero(sample: float) -> Non
     """Frames that are too quiet to reach full scale are not clipped. One sample has all the energy here."""
     frames = np.zeros((2, 320), np.float32)
     frames[1, 7] = sample
-    pcm = _pcm(frames, max(np.einsum("fs,fs->f", frames, frames).tolist()))
+    pcm = _pcm(frames)
     values = [[np.frombuffer(frame, "<i2")[7] for frame in cut] for cut in pcm]
     plain, amplified = (np.float32(sample) * np.float32(32768 * gain) for gain in (1.0, 10 ** (24 / 20)))
     assert values == [[0, int(max(-32768, min(32767, value)))] for value in (plain, amplified)]
