@@ -32,6 +32,8 @@ SOCKET, SESSION, AUDIO, REGISTRY = LIVE.socket, LIVE.session, LIVE.session.audio
 
 BOUNDS = {
     "handshake": f"a handshake of TLS or HTTP | {SERVER.http.keepalive_timeout_s:.0f} s",
+    "unread": f"a client that reads nothing of its answer | {SERVER.http.unread_timeout_s:.0f} s | cut off |",
+    "not read": f"after {SERVER.http.unread_timeout_s:.0f} to {2 * SERVER.http.unread_timeout_s:.0f} s",
     "start": f"within {SOCKET.start_timeout_s:.0f} s",
     "messages": f"{SOCKET.messages_per_s:.0f} a second, {SOCKET.messages_burst:.0f} at once; "
     f"each {BYTES_OF_A_MESSAGE // KIB} KiB of a message count",

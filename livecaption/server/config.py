@@ -26,6 +26,8 @@ class HttpLimits:
     Attributes:
         keepalive_timeout_s: time that an idle connection stays open; also the deadline of the handshakes of WebSocket
             and TLS. Longer: connections without a request hold descriptors. Shorter: more handshakes.
+        unread_timeout_s: time in which a client that has something to read must read some of it. Longer: clients that
+            do not read hold descriptors. Shorter: clients whose network fails for a while are cut off.
         heartbeat_s: interval of the heartbeats of server-sent events. Longer: proxies and phones close connections that
             are idle for 30 to 60 s. Shorter: more traffic for each reader.
         download_timeout_s: time for one download. An hour of speech with words has 17 MB, so 30 KB/s is enough. A
@@ -37,6 +39,7 @@ class HttpLimits:
     """
 
     keepalive_timeout_s: float = 10.0
+    unread_timeout_s: float = 30.0
     heartbeat_s: float = 15.0
     download_timeout_s: float = 600.0
     upload_timeout_s: float = 600.0

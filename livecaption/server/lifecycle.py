@@ -30,13 +30,13 @@ from livecaption.live.logs import RateLimited
 from livecaption.server import descriptors, listening, parent, tls
 from livecaption.server.app import build_app, drain
 from livecaption.server.config import ServerConfig
+from livecaption.server.connections import Runner
 from livecaption.server.keys import KEYS
 from livecaption.server.listening import Handed, Listener
 from livecaption.server.logs import AccessLog, access_logger, refused_accept
 from livecaption.server.loop_watch import dump_stacks_when_asked, watch_loop
 from livecaption.server.process_state import EXIT_AWAY, EXIT_CANNOT_START, EXIT_FAULT, EXIT_STOPPED
 from livecaption.server.reloading import Reloading
-from livecaption.server.request_heads import Runner
 from livecaption.server.services import METRICS, SERVICES
 from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager, inherited_sockets
@@ -267,6 +267,7 @@ def _keep_what_is_loaded() -> None:
 def _runner(config: Config) -> web.AppRunner:
     return Runner(
         build_app(config),
+        unread_timeout_s=config.server.http.unread_timeout_s,
         handle_signals=False,
         shutdown_timeout=0.5,
         keepalive_timeout=config.server.http.keepalive_timeout_s,

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
+from livecaption.server.connections import Runner
 from livecaption.server.logs import WITHOUT_REQUESTS
-from livecaption.server.request_heads import MAX_HEAD_BYTES, Runner, with_one_user_agent
+from livecaption.server.request_heads import MAX_HEAD_BYTES, with_one_user_agent
 
 FIRST = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: one\r\n"
 
@@ -23,7 +24,7 @@ async def port() -> AsyncIterator[int]:
     logging.getLogger("aiohttp.server").addFilter(WITHOUT_REQUESTS)  # as `build_app` does
     app = web.Application()
     app.router.add_route("*", "/", answer)
-    runner = Runner(app)
+    runner = Runner(app, unread_timeout_s=30.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]

@@ -1,0 +1,107 @@
+"""Clients that do not read what the server sends, or leave meanwhile."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from livecaption.server.connections import Runner
+from tests.support.eventually import eventually
+from tests.support.peers import raw_connection
+
+BODY = bytes(16 * 1024 * 1024)
+"""More than the kernel holds for a connection."""
+REQUESTS = (("/body", 1), ("/files/long", 1), ("/files/short", 4000), ("/answer", 4000))
+"""The path of some requests that a client sends at once, and their number."""
+
+
+@pytest.fixture
+async def runner(tmp_path: Path) -> AsyncIterator[Runner]:
+    """A server that waits 0.3 s for clients that do not read."""
+
+    async def body(_: web.Request) -> web.Response:
+        return web.Response(body=BODY)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=BODY[:1000])
+
+    (tmp_path / "long").write_bytes(BODY)
+    (tmp_path / "short").write_bytes(BODY[:20_000])
+    app = web.Application()
+    app.add_routes([web.get("/body", body), web.get("/answer", answer), web.static("/files", tmp_path)])
+    runner = Runner(app, unread_timeout_s=0.3)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner
+    await runner.cleanup()
+
+
+def unread_connection(runner: Runner) -> AbstractAsyncContextManager[socket.socket]:
+    [(_, port)] = runner.addresses
+    return raw_connection(f"http://127.0.0.1:{port}/", receive_buffer_bytes=4096)
+
+
+def request(connection: socket.socket, path: str, n: int) -> None:
+    """Send `n` requests at once, or as many as the kernel takes."""
+    connection.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * n)
+
+
+async def test_clients_that_read_nothing_are_cut_off(runner: Runner) -> None:
+    assert runner.server is not None
+    server = runner.server
+    async with AsyncExitStack() as stack:
+        for path, n in REQUESTS:
+            request(await stack.enter_async_context(unread_connection(runner)), path, n)
+        await eventually(lambda: len(server.connections) == len(REQUESTS))
+        await eventually(lambda: not server.connections)
+
+
+async def test_a_client_that_leaves_amid_its_files_is_no_fault_of_the_server(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert runner.server is not None
+    server = runner.server
+    async with unread_connection(runner) as connection:
+        request(connection, "/files/short", 4000)
+        await eventually(lambda: any(handler.writing_paused for handler in server.connections))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it ends with a reset
+    await eventually(lambda: not server.connections)
+    assert caplog.records == []
+
+
+class SlowlyRead(asyncio.Transport):
+    """A transport whose client reads a little between two questions for the rest, until it reads no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: Iterator[int] = iter([300, 299, 298, 1, 1])
+        self.aborted = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        return next(self.waiting)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high == 0
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_client_that_reads_slowly_is_cut_off_only_when_it_stops_to_read(runner: Runner) -> None:
+    assert runner.server is not None
+    connection, transport = runner.server(), SlowlyRead()
+    connection.connection_made(transport)
+    connection.pause_writing()
+    async with asyncio.timeout(20):
+        await transport.aborted.wait()
+    assert list(transport.waiting) == []
+    connection.resume_writing()
+    connection.connection_lost(None)
