@@ -130,7 +130,7 @@ class EncodedUpload(ClientError):
 
 
 class TooSlow(ClientError):
-    """The peer missed a deadline. Codes: `start_timeout`, `idle_timeout`, `upload_timeout`."""
+    """The peer missed a deadline. Codes: `start_timeout`, `idle_timeout`, `body_timeout`, `upload_timeout`."""
 
     http_status = 408
     default_code = "start_timeout"

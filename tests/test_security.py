@@ -32,6 +32,7 @@ SOCKET, SESSION, AUDIO, REGISTRY = LIVE.socket, LIVE.session, LIVE.session.audio
 
 BOUNDS = {
     "handshake": f"a handshake of TLS or HTTP | {SERVER.http.keepalive_timeout_s:.0f} s",
+    "body": f"64 KiB of body, {SERVER.http.keepalive_timeout_s:.0f} s for it | 400, 413, 408 |",
     "unread": f"a client that reads nothing of its answer | {SERVER.http.unread_timeout_s:.0f} s | cut off |",
     "not read": f"after {SERVER.http.unread_timeout_s:.0f} to {2 * SERVER.http.unread_timeout_s:.0f} s",
     "start": f"within {SOCKET.start_timeout_s:.0f} s",

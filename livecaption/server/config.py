@@ -24,8 +24,9 @@ class HttpLimits:
     """The time-outs of clients over HTTP, readers among them. No user sets them.
 
     Attributes:
-        keepalive_timeout_s: time that an idle connection stays open; also the deadline of the handshakes of WebSocket
-            and TLS. Longer: connections without a request hold descriptors. Shorter: more handshakes.
+        keepalive_timeout_s: time that an idle connection stays open; also the deadline of small bodies, and of the
+            handshakes of WebSocket and TLS. Longer: connections without a request hold descriptors. Shorter: more
+            handshakes.
         unread_timeout_s: time in which a client that has something to read must read some of it. Longer: clients that
             do not read hold descriptors. Shorter: clients whose network fails for a while are cut off.
         heartbeat_s: interval of the heartbeats of server-sent events. Longer: proxies and phones close connections that

@@ -21,7 +21,7 @@ from livecaption.live.accounts import Use
 from livecaption.live.anywhere import Anywhere
 from livecaption.live.rooms import Rooms
 from livecaption.live.slots import RETRY_AFTER_S
-from livecaption.server import shared_sinks
+from livecaption.server import auth, bodies, shared_sinks
 from livecaption.server.config import Place
 from livecaption.server.handover import given_by
 from livecaption.server.keys import Keys
@@ -118,6 +118,8 @@ async def to_the_owner(request: web.Request, handler: Handler) -> web.StreamResp
     Where a process has died, they wait until another one has its session, or the next one has started.
     """
     name = request.match_info.get("session") or asked_room(request)  # the id of a session names its own room too
+    if name and request.app[auth.ACCESS][request.match_info.route].role is not None:
+        auth.check_access(request)  # a stranger's body is not waited for
     clock = asyncio.get_running_loop().time
     until_s = clock() + LOOK_S
     while clock() < until_s:
@@ -146,6 +148,7 @@ async def _given(request: web.Request, question: str, about: str = "") -> bool:
         return False
     apart_from = given_by(request, siblings.numbers)
     while (number := await siblings.first_that(question, about, apart_from)) is not None:
+        await bodies.arrival(request)
         if await siblings.handover.give(request, number):
             request["handed over"] = True
             return True

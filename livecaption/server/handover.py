@@ -75,9 +75,9 @@ class Handover:
     async def give(self, request: web.Request, number: int) -> bool:
         """Give the connection of a request to a process, if it can be given. Return False if nobody has taken it.
 
-        After that the response that the handler returns reaches nobody.
+        After that the response that the handler returns reaches nobody. The body must be there: see `bodies`.
         """
-        body = await request.read() if request.can_read_body else b""
+        body = await request.read()
         transport = request.transport
         if transport is None:
             return False

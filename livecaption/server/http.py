@@ -17,7 +17,7 @@ from livecaption.events import PROTOCOL_VERSION
 from livecaption.ipc import logs
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import HttpAnswer
-from livecaption.server import auth, cors, forwarded, links, merging
+from livecaption.server import auth, bodies, cors, forwarded, links, merging
 from livecaption.server.config import ServerConfig
 from livecaption.server.elsewhere import takes_streams
 from livecaption.server.logs import Refusals, route_of
@@ -80,7 +80,9 @@ async def body_of(request: web.Request, kind: type[Any], *, lenient: bool = Fals
 
     Raises:
         InvalidMessage: it is none.
+        TooSlow: it has not come in time.
     """
+    await bodies.arrival(request)
     try:
         return from_plain(kind, await request.json(), lenient=lenient)
     except (ValueError, LookupError, RecursionError) as error:  # LookupError: an unknown charset

@@ -542,7 +542,7 @@ async def test_each_error_that_people_can_meet_has_words_of_its_own(module_page:
     # Only clients of other services upload recordings, and only players and programs read segments and sinks.
     never |= {"empty_recording", "invalid_upload", "model_not_found", "too_many_uploads", "upload_timeout"}
     never |= {"upload_too_large", "recording_too_long", "unsupported_content_encoding"}
-    never |= {"unknown_segment", "unknown_sink", "unknown_address", "wrong_method"}
+    never |= {"unknown_segment", "unknown_sink", "unknown_address", "wrong_method", "body_timeout"}
     words = await module_page.evaluate(
         """async (codes) => {
           const { faultWords, problemWords, refusalWords } = await import("/words.js");

@@ -1,6 +1,8 @@
 """Limits of keys and of wrong tokens hold for a server of several processes, whichever a client comes to."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -34,9 +36,9 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def publishing(
-    http: aiohttp.ClientSession, token: str, pace: float = 1.0
+    http: aiohttp.ClientSession, token: str, pace: float = 1.0, **options: Any
 ) -> tuple[Publisher, asyncio.Task[None]]:
-    publisher = Publisher(await http.ws_connect("v1/stream", headers=bearer(token)), pace, {})
+    publisher = Publisher(await http.ws_connect("v1/stream", headers=bearer(token)), pace, options)
     return publisher, asyncio.create_task(publisher.run())
 
 
@@ -89,3 +91,28 @@ async def _slowed(http: aiohttp.ClientSession) -> None:
     """Wait until the wrong tokens that came to the other process count here."""
     while await refusal(http, "wrong again") != "too_many_attempts":
         pass
+
+
+async def test_a_body_that_never_comes_is_not_waited_for_where_another_process_has_its_room(
+    flags: tuple[str, ...],
+) -> None:
+    """Nobody waits for a body of a client without a key, and for others only for a while."""
+
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"  # aiohttp sends the head with it
+        await asyncio.Event().wait()
+
+    async with serving(*flags) as server:
+        await server.ready()
+        async with client_of(1, server) as one:
+            room = {"name": "hall", "secret": "a secret of the hall"}
+            publisher, ended = await publishing(one, LIMITED, room=room)
+            await publisher.received("ready")
+            for token, status in (("wrong", 401), (LIMITED, 408)):
+                async with (
+                    client_of(2, server) as http,
+                    http.put("v1/rooms/hall", data=never(), headers=bearer(token)) as answer,
+                ):
+                    assert answer.status == status, await answer.text()
+            ended.cancel()
+            await asyncio.wait({ended})
