@@ -222,12 +222,15 @@ def may_see_addresses(request: web.Request, config: ServerConfig) -> bool:
 def runs_here(request: web.BaseRequest, config: ServerConfig) -> bool:
     """Return True if the client certainly runs on this machine, or uses a tunnel of its own to it.
 
-    A page of another origin does not, also if it is allowed: its browser may run here, but its author does not. If the
+    A page of another origin does not, also if it is allowed: its browser may run here, but its author does not.
+    Browsers send no Origin with a GET whose answer the page cannot read. But the page may measure its time. If the
     server has a public address beyond loopback, no client does, because a proxy on this machine may set no header and
     send a loopback name as Host. For the same reason, nobody behind a trusted proxy does.
     """
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and ((site := origin_of(origin)) is None or site != _own_origin(request, config, site)):
+        return False
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         return False
     if (public := _public(config)) is not None and not is_loopback(public[1]):
         return False
@@ -245,7 +248,7 @@ def is_from_here(peer: str, headers: Mapping[str, str]) -> bool:
         peer: the address at the other end of the socket; `UNIX_PEER` if that is a Unix socket; empty: unknown.
         headers: the headers of the request, with names that ignore case.
     """
-    if any(name in headers for name in forwarded.HEADERS) or not is_loopback(host_name(headers.get(hdrs.HOST, ""))):
+    if forwarded.shows_a_proxy(headers) or not is_loopback(host_name(headers.get(hdrs.HOST, ""))):
         return False
     return (address := forwarded.address_of(peer)) is not None and address.is_loopback
 

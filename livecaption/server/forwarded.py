@@ -5,7 +5,7 @@ everything to the left of it may be the client's invention. So the addresses are
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -22,8 +22,9 @@ PROTO = "X-Forwarded-Proto"
 UNIX_PEER = "unix:"
 """The address of everybody who connects to a Unix socket, and the network of a trusted proxy there."""
 REQUEST_ID = "X-Request-Id"
-HEADERS = ("Forwarded", "Via", "X-Real-IP", FOR, HOST, PREFIX, PROTO)
-"""Headers of which a reverse proxy sets at least one. Browsers set none."""
+HEADERS = (FOR, HOST, PREFIX, PROTO)
+"""The headers of trusted proxies that count."""
+OTHER_HEADERS = ("forwarded", "via", "x-real-ip")
 
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -45,6 +46,11 @@ class Client:
     host: str
     scheme: str
     prefix: str = ""
+
+
+def shows_a_proxy(headers: Iterable[str]) -> bool:
+    """Return True if these names of headers have one that reverse proxies set. Browsers set none of them."""
+    return any(name.lower().startswith("x-forwarded-") or name.lower() in OTHER_HEADERS for name in headers)
 
 
 def client_of(peer: str, scheme: str, headers: Mapping[str, str], trusted: Sequence[str]) -> Client:
@@ -93,8 +99,9 @@ def address_of(text: str) -> Address | None:
         address = ip_address(text)
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or IPv6Address(int(address))  # without its zone, which may be any text
+    return address
 
 
 @lru_cache(16)

@@ -159,6 +159,19 @@ def test_nobody_runs_here_if_the_settings_show_a_proxy_in_front(
     assert auth.runs_here(request, ServerConfig(**settings)) is is_here
 
 
+@for_each(
+    ("site", "is_here"),
+    [("same-origin", True), ("none", True), ("cross-site", False), ("same-site", False)],
+)
+def test_a_page_of_another_origin_does_not_run_here_though_browsers_send_no_origin_with_a_get(
+    site: str, is_here: bool
+) -> None:
+    transport = Mock(get_extra_info=lambda name, default=None: ("127.0.0.1", 4711) if name == "peername" else default)
+    headers = {"Host": "localhost:8000", "Sec-Fetch-Site": site}
+    request = make_mocked_request("GET", "/v1/sessions", headers=headers, transport=transport)
+    assert auth.runs_here(request, ServerConfig()) is is_here
+
+
 async def test_refusals_are_logged_with_what_the_operator_needs_and_nothing_secret(
     start_server: StartServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -327,6 +340,8 @@ async def test_a_host_header_that_names_no_host_is_refused(
                 ("X-Forwarded-Proto", "https"),
                 ("X-Forwarded-Host", "localhost"),
                 ("X-Forwarded-Prefix", "/hall"),
+                ("X-Forwarded-Port", "443"),
+                ("x-forwarded-ssl", "on"),
                 ("X-Real-IP", "127.0.0.1"),
                 ("Via", "1.1 proxy"),
             )

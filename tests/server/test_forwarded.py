@@ -24,6 +24,9 @@ TRUSTED = ("127.0.0.1", "10.0.0.0/8", "fd00::/8")
         # Some proxies add the port.
         ("127.0.0.1", "203.0.113.5:4711", "203.0.113.5"),
         ("127.0.0.1", "[2001:db8::7]:4711", "2001:db8::7"),
+        # Zones of IPv6 may be any text.
+        ("127.0.0.1", "fe80::1%eth0", "fe80::1"),
+        ("127.0.0.1", "fe80::1%<b>evil", "fe80::1"),
         # What is no address ends the search, because what is left of it cannot be believed.
         ("127.0.0.1", "198.51.100.1, unknown", ""),
         # Anybody can send the header to the server itself.
