@@ -195,6 +195,7 @@ async def _transcribe(source: Source, url: str, options: argparse.Namespace, con
                     stream_settings(options, n_channels),
                     words=options.words,
                     partials=False,
+                    keep=False,  # the transcript goes to the terminal or into files
                     endpointing=RECORDING_ENDPOINTING,
                 )
                 await stream(url, audio_chunks, transcript.receive, settings, config, options.ca)

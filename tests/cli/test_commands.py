@@ -137,6 +137,13 @@ async def test_transcribe_sends_the_server_what_was_asked_for(serve: Serve, reco
     assert peer.starts[0] | expected == peer.starts[0]
 
 
+async def test_a_server_keeps_what_it_is_sent_by_listen_alone(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer())
+    for command in ("transcribe", "listen"):
+        await livecaption_command(command, recording, "--server", peer.url)
+    assert [start.get("keep", True) for start in peer.starts] == [False, True]
+
+
 async def test_transcribe_writes_the_formats_that_were_asked_for(serve: Serve, recording: Path, tmp_path: Path) -> None:
     peer = await serve(Peer([final("Grüße.")]))
     there = tmp_path / "new" / "directory"
