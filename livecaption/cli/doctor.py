@@ -76,6 +76,8 @@ async def run(options: argparse.Namespace) -> int:
     }
     if config.server.tls_cert:
         checks["certificate"] = check_certificate
+    if config.server.tls_self_signed:
+        checks["certificate"] = check_own_certificate
     if config.server.tokens:
         checks["keys"] = check_keys
     if config.delivery.sinks:
@@ -222,6 +224,7 @@ def _livecaption_at(server: ServerConfig) -> str:
 
 def check_store(config: Config) -> Finding:
     """Check the place of the transcripts, without making anything there."""
+    from livecaption.store import ownership
     from livecaption.store.config import NO_HOME, NOWHERE
 
     if config.store.path == NOWHERE:
@@ -235,6 +238,13 @@ def check_store(config: Config) -> Finding:
         return Finding("fails", f"{path} cannot be a file; --store names another, or none")
     if not all(os.access(there, os.W_OK) for there in {place, path.parent if path.exists() else place}):
         return Finding("fails", f"no permission to write {path}; --store names another, or none")
+    if path.exists():
+        is_used_here = ownership.is_taken(path) and _livecaption_at(config.server)
+        try:
+            if not is_used_here:
+                ownership.check(path)
+        except StoreUnusable as error:
+            return Finding("fails", error.message)
     free_bytes = shutil.disk_usage(place).free
     size = f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "not there yet"
     found = f"{path}, {size}, {free_bytes / 1e9:.1f} GB free"
@@ -292,6 +302,18 @@ def check_certificate(config: Config) -> Finding:
         return Finding("fails", error.message)
     found = server.tls_cert + (f", valid until {loaded.expires:%Y-%m-%d}" if loaded.expires else "")
     return Finding("warning" if loaded.warnings else "ok", "; ".join((found, *loaded.warnings)))
+
+
+def check_own_certificate(config: Config) -> Finding:
+    """Check that the server can make a certificate, without making it."""
+    from livecaption.server import certificate, tls
+
+    try:
+        certificate.check_library()
+        directory = tls.directory(config)
+    except ConfigError as error:
+        return Finding("fails", error.message)
+    return Finding("ok", f"the server makes its own, in {directory}")
 
 
 def check_keys(config: Config) -> Finding:

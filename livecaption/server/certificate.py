@@ -45,6 +45,21 @@ class Certificate:
     is_new: bool
 
 
+def check_library() -> None:
+    """Check that the library for certificates is installed.
+
+    Raises:
+        ConfigError: it is missing.
+    """
+    try:
+        import cryptography  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "--tls-self-signed needs the package cryptography: pip install 'livecaption-server[tls]'; in a checkout: "
+            "pip install -e '.[tls]'"
+        ) from None
+
+
 def ensure(directory: Path, names: Iterable[str], now: datetime) -> Certificate:
     """Return the certificate in this directory, or make one if there is none, it ends soon, or a name is missing.
 
@@ -58,14 +73,10 @@ def ensure(directory: Path, names: Iterable[str], now: datetime) -> Certificate:
     Raises:
         ConfigError: the package cryptography is missing, or the file cannot be written.
     """
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes
-    except ImportError:
-        raise ConfigError(
-            "--tls-self-signed needs the package cryptography: pip install 'livecaption-server[tls]'; in a checkout: "
-            "pip install -e '.[tls]'"
-        ) from None
+    check_library()
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
     path = directory / FILE
     wanted = _subject_names(names)
     made = None

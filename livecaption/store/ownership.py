@@ -12,6 +12,8 @@ from livecaption.store.config import NO_HOME
 from livecaption.store.database import BUSY_TIMEOUT_S, Database
 from livecaption.store.store import now_ms
 
+TAKEN = "another server keeps its transcripts there"
+
 
 def located(path: str) -> Path:
     """Return the path of a store without `~`.
@@ -56,9 +58,41 @@ def acquire(path: Path) -> sqlite3.Connection:
             lock.close()
             raise
     except (OSError, sqlite3.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise StoreUnusable(f"cannot keep transcripts in {path}: {reason} (--store FILE, or --store none)") from None
+        raise _unusable(path, error) from None
     return lock
+
+
+def check(path: Path) -> None:
+    """Check that `acquire` would not refuse the file that is there. Nothing is made or changed.
+
+    Raises:
+        StoreUnusable: it would; the message is the same.
+    """
+    try:
+        if is_taken(path):
+            raise sqlite3.OperationalError(TAKEN)
+        with contextlib.closing(Database(path, immutable=True)) as database:
+            _check_owner(database)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from None
+
+
+def is_taken(path: Path) -> bool:
+    """Return whether a server has the store. One that starts at this moment waits for the look, and is not refused."""
+    file = Path(f"{path}.lock").absolute()
+    if not file.exists():
+        return False
+    with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=0)) as lock:
+        try:
+            lock.execute("SELECT count(*) FROM sqlite_schema")
+        except sqlite3.OperationalError as error:
+            return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    return False
+
+
+def _unusable(path: Path, error: OSError | sqlite3.Error) -> StoreUnusable:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return StoreUnusable(f"cannot keep transcripts in {path}: {reason} (--store FILE, or --store none)")
 
 
 def _made_for_lock(path: Path) -> str:
@@ -81,7 +115,7 @@ def _lock(lock: sqlite3.Connection) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
-        raise sqlite3.OperationalError("another server keeps its transcripts there") from None
+        raise sqlite3.OperationalError(TAKEN) from None
 
 
 def migrate(database: Database) -> None:
@@ -90,13 +124,7 @@ def migrate(database: Database) -> None:
     Raises:
         sqlite3.Error: it belongs to another program or a later version, or cannot be written. It is unchanged.
     """
-    (application_id,) = database.execute("PRAGMA application_id").fetchone()
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    (n_tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application_id != schema.APPLICATION_ID and n_tables:
-        raise sqlite3.DatabaseError("it is the database of another program")
-    if version > schema.SCHEMA_VERSION:
-        raise sqlite3.DatabaseError("it was written by a later version of livecaption")
+    version = _check_owner(database)
     if version < schema.SCHEMA_VERSION:
         with database.transaction():
             for step in schema.MIGRATIONS[version:]:
@@ -104,6 +132,22 @@ def migrate(database: Database) -> None:
                     database.execute(statement)
             database.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
             database.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+
+
+def _check_owner(database: Database) -> int:
+    """Return the version of the file's schema.
+
+    Raises:
+        sqlite3.Error: it is no database, or belongs to another program or a later version.
+    """
+    (application_id,) = database.execute("PRAGMA application_id").fetchone()
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    (n_tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != schema.APPLICATION_ID and n_tables:
+        raise sqlite3.DatabaseError("it is the database of another program")
+    if version > schema.SCHEMA_VERSION:
+        raise sqlite3.DatabaseError("it was written by a later version of livecaption")
+    return version
 
 
 def _statements(script: str) -> Iterator[str]:

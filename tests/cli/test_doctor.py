@@ -1,9 +1,13 @@
 """`livecaption doctor` and each of its checks."""
 
+import asyncio
 import socket
+import sqlite3
 import sys
 import types
 import uuid
+from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from livecaption.cli.doctor import (
     check_keys,
     check_microphone,
     check_model,
+    check_own_certificate,
     check_port,
     check_sinks,
     check_speakers,
@@ -28,10 +33,12 @@ from livecaption.cli.doctor import (
 from livecaption.config import Config
 from livecaption.decoding.decoder import DecoderConfig
 from livecaption.delivery.config import DeliveryConfig
+from livecaption.errors import StoreUnusable
 from livecaption.ipc.config import EngineConfig
 from livecaption.keys import Key, Role, as_toml, hash_of
 from livecaption.server.config import ServerConfig
 from livecaption.store.config import StoreConfig, default_path
+from livecaption.store.ownership import TAKEN, acquire
 from tests.support.certificates import Authority, written
 from tests.support.commands import livecaption_command
 from tests.support.postgresql import Cluster
@@ -177,8 +184,53 @@ def test_a_store_is_named_with_its_size_and_nothing_is_made(tmp_path: Path) -> N
     assert finding.state == "ok"
     assert f"{tmp_path}/new/transcripts.db, not there yet, " in finding.text
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "transcripts.db").write_bytes(bytes(1_500_000))
-    assert "transcripts.db, 1.5 MB, " in check_store(in_store(tmp_path / "transcripts.db")).text
+    acquire(tmp_path / "transcripts.db").close()
+    made = sorted(tmp_path.iterdir())
+    finding = check_store(in_store(tmp_path / "transcripts.db"))
+    assert (finding.state, "transcripts.db, 0.1 MB, " in finding.text) == ("ok", True), finding.text
+    assert sorted(tmp_path.iterdir()) == made
+
+
+def test_a_file_that_the_server_would_refuse_fails_with_its_words_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "transcripts.db"
+    path.write_text("minutes of a meeting\n" * 100)
+    assert refused(path) == "file is not a database"
+    path.unlink()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE photo (name)")
+    assert refused(path) == "it is the database of another program"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def refused(path: Path) -> str:
+    """Check a file that the server refuses too. Return the reason, which is the same."""
+    before = path.read_bytes()
+    finding = check_store(in_store(path))
+    assert path.read_bytes() == before
+    with pytest.raises(StoreUnusable) as refusal:
+        acquire(path)
+    Path(f"{path}.lock").unlink()
+    assert (finding.state, finding.text) == ("fails", refusal.value.message)
+    return finding.text.removeprefix(f"cannot keep transcripts in {path}: ").partition(" (")[0]
+
+
+async def test_a_store_of_a_server_fails_unless_that_is_the_server_of_these_settings(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    async def info(_: web.Request) -> web.Response:
+        return web.json_response({"version": "0.1.0", "protocol": 1})
+
+    path = tmp_path / "transcripts.db"
+    application = web.Application()
+    application.router.add_get("/v1/info", info)
+    async with TestServer(application) as server:
+        with closing(acquire(path)):
+            for port, state in ((server.port, "ok"), (unused_tcp_port, "fails")):
+                config = replace(on_port(port), store=StoreConfig(str(path)))
+                finding = await asyncio.to_thread(check_store, config)
+                assert (finding.state, TAKEN in finding.text) == (state, state == "fails")
+            with pytest.raises(StoreUnusable):  # the server has it still
+                acquire(path)
 
 
 def test_a_store_that_is_not_wanted_is_fine() -> None:
@@ -274,6 +326,18 @@ def test_a_certificate_that_the_server_cannot_use_fails(tmp_path: Path) -> None:
     finding = check_certificate(with_certificate(tmp_path, b"hello", b"hello"))
     assert finding.state == "fails"
     assert f"--tls-cert: {tmp_path}/cert.pem has no certificate" in finding.text
+
+
+def test_a_certificate_of_the_server_itself_needs_its_library_and_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(in_store(tmp_path / "transcripts.db"), server=ServerConfig(tls_self_signed=True))
+    finding = check_own_certificate(config)
+    assert (finding.state, finding.text) == ("ok", f"the server makes its own, in {tmp_path}")
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    finding = check_own_certificate(config)
+    assert (finding.state, "pip install 'livecaption-server[tls]'" in finding.text) == ("fails", True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_and_sinks_are_counted(tmp_path: Path) -> None:
