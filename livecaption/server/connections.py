@@ -31,7 +31,8 @@ class _Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=0)  # writing is paused as long as any bytes wait here
+        # Writing is paused as long as bytes wait here. asyncio's TLS understands 0 as a pause without end.
+        transport.set_write_buffer_limits(high=1)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()

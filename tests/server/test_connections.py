@@ -86,7 +86,7 @@ class SlowlyRead(asyncio.Transport):
         return next(self.waiting)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert high == 0
+        assert high == 1
 
     def abort(self) -> None:
         self.aborted.set()
