@@ -170,7 +170,10 @@ class Following:
 
     async def _log(self, stored: RunningSession | None, answer: Bulletin | None) -> EventLog:
         events = () if stored is None else await self._store.events(stored.record)
-        return await asyncio.to_thread(log_of, self._id, stored, answer, events)
+        try:
+            return await asyncio.to_thread(log_of, self._id, stored, answer, events)
+        except RuntimeError as error:  # no thread can be started now
+            raise StoreFailed(f"a session of another server cannot be read now: {error}") from None
 
     async def _answer(self) -> Bulletin | None:
         """Return what the server of the session answers; None: nobody does."""

@@ -35,6 +35,7 @@ class Readable:
 
     def __init__(self) -> None:
         self._limits: set[asyncio.Timeout] = set()  # of callers that wait for the database
+        self._releasing: set[asyncio.Future[None]] = set()
 
     async def resumption(self, session_id: str) -> Resumption | None:
         return await self._read(partial(questions.resumption, session_id=storable(session_id)))
@@ -93,16 +94,30 @@ class Readable:
         """
         self._check_reach()
         try:
-            async with self._in_time(READ_TIMEOUT_S), self._pool.acquire() as connection:
+            async with self._in_time(READ_TIMEOUT_S):
+                connection = await self._pool.acquire()
                 try:
                     answer = await question(connection)
                 except asyncio.CancelledError:
                     connection.terminate()  # otherwise the pool would wait for its answer
                     raise
+                finally:
+                    self._release(connection)
             self._presence.note_reached()
             return answer
         except (*FAILURES, LivecaptionError) as error:
             raise StoreFailed(f"the transcripts cannot be read now: {reason(error)}") from None
+
+    def _release(self, connection: Any) -> None:
+        """Give a connection back. The pool asks the database first to forget what was set, for which nobody waits."""
+        releasing = asyncio.ensure_future(self._pool.release(connection, timeout=READ_TIMEOUT_S))
+        self._releasing.add(releasing)
+        releasing.add_done_callback(self._released)
+
+    def _released(self, releasing: "asyncio.Future[None]") -> None:
+        self._releasing.discard(releasing)
+        if not releasing.cancelled():
+            releasing.exception()  # the pool has given the connection up, so no question meets it
 
     @asynccontextmanager
     async def _in_time(self, timeout_s: float) -> AsyncIterator[None]:

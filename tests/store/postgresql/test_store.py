@@ -1,10 +1,12 @@
 """A database that goes away costs no final, and delays no caption for longer than a moment."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -104,6 +106,26 @@ async def test_a_network_that_dies_without_a_word_is_noticed_and_the_finals_are_
         relay.release()
         await eventually(lambda: store.figures.working and store.figures.waiting == 0)
         assert [each.text for each in await store.finals("one")] == ["One."]
+
+
+async def test_an_answer_does_not_wait_for_the_end_of_its_connection_whose_failure_is_not_logged(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened_by_relay(address) as (store, relay):
+
+        async def question(connection: Any) -> object:
+            answer = await connection.fetchval("SELECT 1")
+            relay.hold()
+            return answer
+
+        async with asyncio.timeout(readable.READ_TIMEOUT_S / 2):
+            assert await store._read(question) == 1
+        relay.break_all()
+        relay.release()
+        await eventually(lambda: not store._releasing)
+        assert await store.session("one") is None
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_an_entry_whose_commit_was_done_when_the_connection_broke_is_written_once(address: str) -> None:
