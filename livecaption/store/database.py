@@ -335,53 +335,42 @@ class Database:
         return frozenset(session_id for (session_id,) in found)
 
     def interruptions(self, owner: str | None = None) -> list[tuple[SessionId, int]]:
-        """Return the sessions of `interrupted`, and the time at which each was found interrupted first."""
+        """Return the sessions that can go on, and when each was found interrupted first, the oldest session first.
+
+        They are those that this process has, or none of several.
+        """
         return self.execute(
             "SELECT id, interrupted_at_ms FROM resumption JOIN session ON session.number = resumption.session "
             "WHERE state = 'interrupted' AND owner IS ? ORDER BY number",
             (owner,),
         ).fetchall()
 
-    def interrupted(self, owner: str | None = None, session_id: str | None = None) -> list[InterruptedSession]:
-        """Return the sessions that can go on and that this process has, or none of several, the oldest first.
-
-        `session_id`: the only one of them that is wanted; None: all.
-        """
+    def interrupted(self, session_id: str, owner: str | None = None) -> InterruptedSession | None:
+        """Return one of the sessions of `interruptions`; None: it is not among them."""
         found = self.execute(
             "SELECT start, resume_token_hash, reader_token_hash, generation, interrupted_at_ms, checkpoint_ms, "
             f"shift_ms, {rows.SESSION_COLUMNS} "
             "FROM resumption JOIN session ON session.number = resumption.session "
-            "WHERE state = 'interrupted' AND owner IS ? AND id = coalesce(?, id) ORDER BY number",
-            (owner, session_id),
-        ).fetchall()
-        sessions = []
-        for (
-            start,
-            resume_token_hash,
-            reader_token_hash,
+            "WHERE state = 'interrupted' AND id = ? AND owner IS ?",
+            (session_id, owner),
+        ).fetchone()
+        if found is None:
+            return None
+        start, resume_hash, reader_hash, generation, interrupted_at_ms, checkpoint_ms, shift_ms, *columns = found
+        record = rows.session_from_row(tuple(columns))
+        transcribed = self.execute(
+            "SELECT channel, max(end_ms - shift_ms) FROM final WHERE session = ? GROUP BY channel", (record.number,)
+        )
+        return InterruptedSession(
+            record,
+            Resumption(start, resume_hash, reader_hash),
             generation,
             interrupted_at_ms,
             checkpoint_ms,
             shift_ms,
-            *columns,
-        ) in found:
-            record = rows.session_from_row(tuple(columns))
-            transcribed = self.execute(
-                "SELECT channel, max(end_ms - shift_ms) FROM final WHERE session = ? GROUP BY channel", (record.number,)
-            )
-            sessions.append(
-                InterruptedSession(
-                    record,
-                    Resumption(start, resume_token_hash, reader_token_hash),
-                    generation,
-                    interrupted_at_ms,
-                    checkpoint_ms,
-                    shift_ms,
-                    dict(transcribed.fetchall()),
-                    self._events(record),
-                )
-            )
-        return sessions
+            dict(transcribed.fetchall()),
+            self._events(record),
+        )
 
     def _events(self, session: SessionRecord) -> tuple[Numbered, ...]:
         """Return the finals and translations of a session with their numbers, in the order of their events."""

@@ -192,7 +192,7 @@ class SharedTranscripts(TranscriptStore):
         return found
 
     async def interrupted(self, session_id: SessionId) -> InterruptedSession | None:
-        return await self._read(lambda database: next(iter(database.interrupted(self._owner, session_id)), None))
+        return await self._read(lambda database: database.interrupted(session_id, self._owner))
 
     async def _watch(self) -> None:
         """Find the sessions that another process has taken while it could not ask for them.

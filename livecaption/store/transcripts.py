@@ -275,7 +275,7 @@ class TranscriptStore:
         return await self._read(Database.interruptions)
 
     async def interrupted(self, session_id: SessionId) -> InterruptedSession | None:
-        return await self._read(lambda database: next(iter(database.interrupted(session_id=session_id)), None))
+        return await self._read(lambda database: database.interrupted(session_id))
 
     async def room(self, name: str) -> RoomRecord | None:
         return await self._read(lambda database: database.room(name))

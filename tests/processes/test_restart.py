@@ -96,7 +96,7 @@ async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_publisher_an
             assert record is not None
             assert record.state is SessionState.ENDED
             assert [final.text for final in database.finals(record)] == [final.text for final in finals]
-        assert database.interrupted() == []
+        assert database.interruptions() == []
 
 
 async def test_a_client_goes_on_by_itself_when_its_server_restarts_in_order(

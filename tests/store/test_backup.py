@@ -142,7 +142,7 @@ def test_a_session_that_is_open_is_interrupted_in_a_backup_and_has_no_hashes_of_
     with snapshot(file) as copy:
         session = copy.session("live")
         assert session is not None
-        assert (session.state, session.n_finals, copy.interrupted()) == (SessionState.INTERRUPTED, 1, [])
+        assert (session.state, session.n_finals, copy.interruptions()) == (SessionState.INTERRUPTED, 1, [])
     assert b"hash-of-a-token" not in file.read_bytes()
 
 

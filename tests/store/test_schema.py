@@ -73,8 +73,9 @@ def test_a_session_that_version_3_has_left_open_goes_on_from_its_checkpoint(tmp_
     make_store_of(3, path)
     leave_open(path, life=2, settled_ms=5000)
     with opened(path) as database:
-        (session,) = database.interrupted()
-        assert (session.record.id, session.generation, session.resume_ms([None])) == ("old", 3, 5000)
+        session = database.interrupted("old")
+        assert session is not None
+        assert (session.generation, session.resume_ms([None])) == (3, 5000)
 
 
 def test_the_finals_of_an_earlier_version_have_the_pauses_of_their_session(tmp_path: Path) -> None:
@@ -83,7 +84,8 @@ def test_the_finals_of_an_earlier_version_have_the_pauses_of_their_session(tmp_p
     make_store_of(5, path)
     leave_open(path, checkpoint_ms=200, shift_ms=1500)
     with opened(path) as database:
-        (session,) = database.interrupted()
+        session = database.interrupted("old")
+        assert session is not None
         assert (session.transcribed_ms, session.resume_ms([None])) == ({None: 400}, 400)
 
 
