@@ -68,7 +68,8 @@ class Takeover:
     async def adopt(self) -> None:
         """Go on with the sessions that servers have left which are dead. They wait for their publishers.
 
-        Once one cannot be read, it and the later ones go on where their publishers come: the start waits no longer.
+        One that cannot be read is left out. Where servers take sessions over, so are the later ones: they go on where
+        their publishers come, and the start waits no longer.
 
         Raises:
             StoreFailed: the store cannot list them.
@@ -78,7 +79,7 @@ class Takeover:
             if not self._is_awaited(interrupted_at_ms):
                 self._store.give_up(session_id)
             elif can_read:
-                can_read = await self._adopt(session_id)
+                can_read = await self._adopt(session_id) or not self._store.has_takeovers
             else:
                 self._store.release(session_id)
 
@@ -92,7 +93,7 @@ class Takeover:
         except (WrongState, Unavailable):  # somebody else speaks in its room by now
             self._store.give_up(session_id)
         except StoreFailed as error:
-            logger.warning("sessions that were interrupted go on once their publishers are back: %s", error)
+            logger.warning("session=%s was interrupted, and does not go on now: %s", logged_id(session_id), error)
             self._store.release(session_id)
             return False
         return True

@@ -141,6 +141,8 @@ class SharedTranscripts(TranscriptStore):
 
     # Sessions of other processes
 
+    has_takeovers = True
+
     def share(
         self,
         asked: Callable[[SessionId], None],

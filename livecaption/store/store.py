@@ -185,6 +185,10 @@ class Store(Protocol):
     # Servers that share a store
 
     @property
+    def has_takeovers(self) -> bool:
+        """True if a session that is released can be taken later, here or by another server or process."""
+
+    @property
     def is_shared(self) -> bool:
         """True if other servers may use the store too. Then a stop of this one ends no session that can go on there."""
 

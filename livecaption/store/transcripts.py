@@ -186,6 +186,7 @@ class TranscriptStore:
     # One server has the file, so there are no others that could want its sessions and rooms, or have some.
 
     is_shared = False
+    has_takeovers = False
 
     def share(
         self,

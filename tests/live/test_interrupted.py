@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from aiohttp import WSServerHandshakeError
 
+from livecaption.errors import StoreFailed
 from livecaption.events import Final
 from livecaption.live.config import LiveConfig, SessionLimits
 from livecaption.live.event_log import SEQS_PER_GENERATION
@@ -279,6 +280,30 @@ async def test_a_server_that_dies_again_and_again_keeps_no_slot_for_a_publisher_
     assert await refusal_of(await resume(client, {**READY, "session": "old"}, 0)) == ("unknown_session", 1008)
     (waiting,) = await read_interrupted(client.app[SERVICES].store)
     assert waiting.record.id == "talk"
+
+
+async def test_a_session_that_cannot_be_read_keeps_no_publisher_of_another_one_from_going_on(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can take the later ones over from a server that has its store for itself."""
+    broken = new_session("broken", resumption=Resumption(START % "false", token_hash(TOKEN), None))
+    with opened(tmp_path / "transcripts.db") as database:
+        fill(database, broken, [], ended=False)
+    read = TranscriptStore.interrupted
+    tried: list[str] = []
+
+    async def interrupted(store: TranscriptStore, session_id: SessionId) -> InterruptedSession | None:
+        tried.append(session_id)
+        if session_id == "broken":
+            raise StoreFailed("its text is damaged")
+        return await read(store, session_id)
+
+    monkeypatch.setattr(TranscriptStore, "interrupted", interrupted)
+    client = await serve()
+    assert tried == ["broken", "talk"]
+    assert "session=broken was interrupted, and does not go on now: its text is damaged" in caplog.text
+    assert (await read_event(await resume(client, READY, 3)))["session"] == "talk"
+    assert await refusal_of(await resume(client, {**READY, "session": "broken"}, 0)) == ("unknown_session", 1008)
 
 
 async def test_a_session_that_waits_holds_its_slot_and_its_publisher_gets_in_on_a_full_server(serve: Serve) -> None:

@@ -244,6 +244,7 @@ class PostgresqlStore(Readable):
     # Sessions of other servers
 
     is_shared = True
+    has_takeovers = True
 
     def share(
         self,
