@@ -117,6 +117,8 @@ async def to_the_owner(request: web.Request, handler: Handler) -> web.StreamResp
 
     Where a process has died, they wait until another one has its session, or the next one has started.
     """
+    if request.match_info.http_exception is not None:
+        return await handler(request)  # the path or the method is unknown, so no process answers otherwise
     name = request.match_info.get("session") or asked_room(request)  # the id of a session names its own room too
     if name and request.app[auth.ACCESS][request.match_info.route].role is not None:
         auth.check_access(request)  # a stranger's body is not waited for

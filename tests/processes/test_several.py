@@ -39,6 +39,8 @@ async def test_one_port_answers_from_all_processes_and_each_answers_for_all(tmp_
         async with asyncio.timeout(30):
             await both_have_answered()
         assert await get(url, "readyz") == (200, '{"state": "ready"}')
+        async with aiohttp.request("POST", f"{url}captions?event=x") as answer:
+            assert answer.status == 405
         figures = await stats(url)
         assert list(figures["processes"]) == ["1", "2"]
         assert len(figures["workers"]) == 2
