@@ -95,7 +95,7 @@ _END = f"""
 _RELEASE = f"""
     WITH {_HELD}, released AS (
         UPDATE session SET owner = NULL, state = 'interrupted'
-        FROM mine WHERE session.number = mine.number AND state <> 'ended'
+        FROM mine WHERE session.number = mine.number AND state <> 'ended' AND (owner IS NULL OR owner = $5)
         RETURNING session.number, CASE WHEN $3::text IS NOT NULL THEN pg_notify($3::text, $4::text) END
     ), noted AS (
         UPDATE resumption SET interrupted_at_ms = coalesce(interrupted_at_ms, {NOW_MS})
@@ -209,10 +209,10 @@ def end(session_id: SessionId, generation: int, duration_ms: int, server: UUID, 
     return [Entry(_END, (session_id, generation, duration_ms, was_open)), notified]
 
 
-def release(session_id: SessionId, generation: int, to: UUID | None) -> list[Entry]:
-    """Give a session up, so that another server can have it. `to` is the one that has asked for it."""
+def release(session_id: SessionId, generation: int, to: UUID | None, server: UUID) -> list[Entry]:
+    """Give a session of `server` up, so that another one can have it. `to` is the one that has asked for it."""
     message = (None, None) if to is None else (messages.channel(to), messages.encode(messages.Released(session_id)))
-    return [Entry(_RELEASE, (session_id, generation, *message))]
+    return [Entry(_RELEASE, (session_id, generation, *message, server))]
 
 
 def put_room(room: RoomRecord, max_unused: int, oldest_waiting_ms: int, server: UUID) -> list[Entry]:

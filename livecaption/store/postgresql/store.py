@@ -180,7 +180,7 @@ class PostgresqlStore(Readable):
 
     def release(self, session_id: SessionId) -> None:
         asker = self._askers.pop(session_id, None)
-        self._submit(statements.release(session_id, self._forget(session_id), asker), ignore)
+        self._submit(statements.release(session_id, self._forget(session_id), asker, self._presence.id), ignore)
 
     def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
         self._submit(statements.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms(), self._presence.id), written)
@@ -268,15 +268,17 @@ class PostgresqlStore(Readable):
         take = partial(
             ownership.take, session_id=session_id, server=self._presence.id, owner=owner, generation=generation
         )
-        taken = None
-        if await self._do(take):
+        try:
+            is_taken = await self._do(take)
+            if is_taken:
+                self._generations[session_id] = generation + 1
+                self._waiting.add(session_id)
+            taken = await self.interrupted(session_id) if is_taken else None
+        except BaseException:
+            # It would stay with a server that does not use it. If it is taken at this moment, this comes after that.
             self._generations[session_id] = generation + 1
-            self._waiting.add(session_id)
-            try:
-                taken = await self.interrupted(session_id)
-            except BaseException:
-                self.release(session_id)
-                raise
+            self.release(session_id)
+            raise
         if taken is None:
             raise Unavailable("another server has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
         return taken

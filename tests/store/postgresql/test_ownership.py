@@ -406,6 +406,57 @@ async def test_a_session_stays_where_it_is_if_nobody_waits_any_more_for_its_take
         await other.close()
 
 
+WAIT_AT_COMMIT = """
+    CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+    CREATE CONSTRAINT TRIGGER wait AFTER UPDATE ON session DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION wait();
+"""
+OWNER = "SELECT owner, generation FROM session"
+
+
+async def test_a_session_whose_takeover_is_committed_when_nobody_waits_for_it_any_more_is_given_back(
+    cluster: Cluster, address: str
+) -> None:
+    async with server(address) as former, server(address) as one:
+        begin(former, 1)
+        former.store.release(ONE)
+        await all_written(former.store)
+        other = await connect(address)
+        await other.execute(WAIT_AT_COMMIT)
+        await other.execute("SELECT pg_advisory_lock(1)")
+        caller = asyncio.ensure_future(one.store.take(ONE))
+        await eventually(lambda: cluster.execute(WAITS_FOR_LOCK))
+        caller.cancel()
+        await asyncio.wait({caller})
+        await other.execute("SELECT pg_advisory_unlock(1)")
+        await all_written(one.store)
+        assert await other.fetchrow(OWNER) == (None, 1)
+        await other.close()
+
+
+async def test_a_takeover_that_fails_gives_nothing_back_that_another_server_has_taken_meanwhile(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with server(address) as former, server(address) as one, server(address) as other:
+        begin(former, 1)
+        former.store.release(ONE)
+        await all_written(former.store)
+
+        async def overtaken(*_: object, **__: object) -> bool:
+            monkeypatch.undo()
+            await one.store.take(ONE)
+            raise OSError
+
+        monkeypatch.setattr(ownership, "take", overtaken)
+        with pytest.raises(StoreFailed):
+            await other.store.take(ONE)
+        await all_written(other.store)
+        connection = await connect(address)
+        assert await connection.fetchrow(OWNER) == (one.store._presence.id, 1)
+        await connection.close()
+
+
 async def test_a_session_that_is_over_or_cannot_go_on_is_not_taken(address: str) -> None:
     async with server(address) as one, server(address) as other:
         begin(one, 1)

@@ -64,9 +64,9 @@ def test_each_other_change_is_an_entry() -> None:
         ("one", 4, 5, True),
         ("one", changed_room("", SERVER)),
     ]
-    assert [entry.values for entry in statements.release(ONE, 4, None)] == [("one", 4, None, None)]
-    assert [entry.values for entry in statements.release(ONE, 4, SERVER)] == [
-        ("one", 4, channel(SERVER), encode(Released("one")))
+    assert [entry.values for entry in statements.release(ONE, 4, None, SERVER)] == [("one", 4, None, None, SERVER)]
+    assert [entry.values for entry in statements.release(ONE, 4, OTHER, SERVER)] == [
+        ("one", 4, channel(OTHER), encode(Released("one")), SERVER)
     ]
     room = RoomRecord("pycon", "", "publisher", None, 1)
     assert [entry.values for entry in statements.put_room(room, 3, 7, SERVER)] == [
