@@ -13,6 +13,10 @@ from aiohttp.web_server import Server
 
 from livecaption.server.request_heads import END, MAX_HEAD_BYTES, with_one_user_agent
 
+LOOKS = 100
+"""Looks in the time-out of a client that does not read. Each sees only whether fewer bytes wait than at the last one.
+Fewer: what is written meanwhile hides that the client reads. More: they cost time."""
+
 
 class _Connection(RequestHandler):
     """A connection that accepts several `User-Agent` headers, and is aborted while its client reads nothing.
@@ -51,18 +55,23 @@ class _Connection(RequestHandler):
     def pause_writing(self) -> None:
         super().pause_writing()
         if (transport := self.transport) is not None:  # also when it closes, which waits for the bytes
-            self._await_progress(transport, transport.get_write_buffer_size())
+            self._look_later(transport, _n_waiting(transport), 0)
 
     def resume_writing(self) -> None:
         self._stop_timer()
         super().resume_writing()
 
-    def _await_progress(self, transport: asyncio.Transport, n_waiting: int) -> None:
-        self._unread_timer = self._loop.call_later(self._unread_timeout_s, self._check_progress, transport, n_waiting)
+    def _look_later(self, transport: asyncio.Transport, n_waiting: int, n_idle: int) -> None:
+        """Look later whether the client reads. `n_idle`: looks since it has read something."""
+        self._unread_timer = self._loop.call_later(
+            self._unread_timeout_s / LOOKS, self._look, transport, n_waiting, n_idle
+        )
 
-    def _check_progress(self, transport: asyncio.Transport, n_waited: int) -> None:
-        if (n_waiting := transport.get_write_buffer_size()) < n_waited:
-            self._await_progress(transport, n_waiting)
+    def _look(self, transport: asyncio.Transport, n_waited: int, n_idle: int) -> None:
+        n_waiting = _n_waiting(transport)
+        n_idle = 0 if n_waiting < n_waited else n_idle + 1
+        if n_idle < LOOKS:
+            self._look_later(transport, n_waiting, n_idle)
         else:
             transport.abort()
 
@@ -70,6 +79,12 @@ class _Connection(RequestHandler):
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
+
+
+def _n_waiting(transport: asyncio.Transport) -> int:
+    """Return the number of bytes that wait. TLS does not count those of the transport below, and has no name for it."""
+    below: asyncio.Transport | None = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    return transport.get_write_buffer_size() + (0 if below is None else below.get_write_buffer_size())
 
 
 class _Server(Server):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from livecaption.server.connections import Runner
+from livecaption.server.connections import LOOKS, Runner
 from tests.support.eventually import eventually
 from tests.support.peers import raw_connection
 
@@ -74,12 +74,26 @@ async def test_a_client_that_leaves_amid_its_files_is_no_fault_of_the_server(
     assert caplog.records == []
 
 
+def sizes() -> Iterator[int]:
+    """Yield what waits at each look, while more is written than the client reads, until it reads no more."""
+    size = 300
+    yield size
+    for _ in range(3):
+        for _ in range(LOOKS - 1):
+            size += 10
+            yield size
+        size -= 1
+        yield size
+    for _ in range(LOOKS):
+        yield size
+
+
 class SlowlyRead(asyncio.Transport):
-    """A transport whose client reads a little between two questions for the rest, until it reads no more."""
+    """A transport whose client reads more slowly than the server writes, until it reads no more."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting: Iterator[int] = iter([300, 299, 298, 1, 1])
+        self.waiting = sizes()
         self.aborted = asyncio.Event()
 
     def get_write_buffer_size(self) -> int:
