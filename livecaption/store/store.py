@@ -221,7 +221,7 @@ class Store(Protocol):
         """The messages of servers about sessions that run; None: no other server can have any."""
 
     def has_lost(self, session_id: str) -> bool:
-        """Return True if the beginning of a session that is here is lost, so that the store will never have it."""
+        """Return True if the store will never have a session that is here or was, because its beginning is lost."""
 
     async def running(self, session_id: str) -> RunningSession | None:
         """Return a session whichever server has it, if any does. Where there is no broadcast, return None.

@@ -43,6 +43,9 @@ WATCH_INTERVAL_S = 5.0
 server whose connection was broken loses its sessions sooner."""
 NOT_OURS = -1
 """A generation that no session has."""
+MAX_LOST = 10_000
+"""Sessions that are known to be lost, also after their ends: readers come for some time. Fewer: where many are lost,
+their captions disappear too soon."""
 EXPIRED_AT_ONCE = 20
 """Sessions that are deleted in one transaction. More: finals wait longer for it. Fewer: an expiry takes longer."""
 
@@ -67,8 +70,8 @@ class PostgresqlStore(Readable):
         self._retry_s = retry_s
         self._generations: dict[str, int] = {}  # of the sessions that this server has
         self._waiting: set[str] = set()  # those of them whose publishers have not resumed here yet
-        self._lost: set[str] = set()  # those of them whose beginnings are not written, and never will be
         self._askers: dict[str, UUID] = {}  # the servers that want to have some of them
+        self._lost: dict[str, None] = {}  # sessions whose beginnings never will be written, the newest last
         self._on_asked: Callable[[SessionId], None] = lambda _: None
         self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
         self._on_cut_off: Callable[[bool], None] = lambda _: None
@@ -139,7 +142,9 @@ class PostgresqlStore(Readable):
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
         self._generations[session.id] = 0
         if not self._submit(statements.begin(session, self._presence.id), written):
-            self._lost.add(session.id)
+            self._lost[session.id] = None
+            if len(self._lost) > MAX_LOST:
+                del self._lost[next(iter(self._lost))]
 
     def append(
         self,
@@ -211,7 +216,6 @@ class PostgresqlStore(Readable):
     def _forget(self, session_id: str) -> int:
         """Note that this server does not have a session any more. Return the generation in which it had it."""
         self._waiting.discard(session_id)
-        self._lost.discard(session_id)
         return self._generations.pop(session_id, NOT_OURS)
 
     async def _do(self, chore: Callable[[Any], Awaitable[Answer]]) -> Answer:

@@ -150,6 +150,9 @@ async def test_entries_that_wait_for_a_database_are_bounded_and_the_rest_counted
         for n in range(12):
             store.append(ONE, final(str(n), utterance=n), n, None, ignore)
         assert (store.figures.waiting, store.figures.lost) == (10, 2)
+        store.begin(new_session("two"), ignore)
+        store.end(SessionId("two"), 900, ignore)
+        assert (store.has_lost("one"), store.has_lost("two")) == (False, True)  # those who read it after its end ask
         relay.up = True
         await eventually(lambda: store.figures.waiting == 0)
 
