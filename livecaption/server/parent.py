@@ -32,6 +32,7 @@ from livecaption.server.config import Place
 from livecaption.server.listening import Handed, Listener
 from livecaption.server.loop_watch import TURN_INTERVAL_S, dump_stacks_when_asked, watch_loop
 from livecaption.server.process_state import (
+    EXIT_AWAY,
     EXIT_CANNOT_START,
     EXIT_FAULT,
     TRANSITIONS,
@@ -62,6 +63,9 @@ HUNG_TURNS = 30
 MIN_HUNG_TURNS = 5
 """The least number of looks, where the unit has a shorter `WatchdogSec`. Fewer: processes that are only busy, and
 report once a second, are killed."""
+FAILED_STARTS = (EXIT_CANNOT_START, EXIT_AWAY)
+"""The codes of a process after which a start is given up at once: the next one would end so, too, or the process has tried for
+long."""
 DIRECTORY, NEW = "processes-", "new-"
 """The beginnings of the name of a directory of sockets, and of one whose lock is not taken yet."""
 
@@ -259,7 +263,7 @@ class Parent:
             reason = children.describe_exit(exit_code)
             healthy = restarts.is_healthy(0.0 if each.loaded_s is None else loop.time() - each.loaded_s, 0)
             restart = policy.next_restart(healthy=healthy, random=random.random())
-            if not self._all_ready and (exit_code == EXIT_CANNOT_START or restart.breaker_open):
+            if not self._all_ready and (exit_code in FAILED_STARTS or restart.breaker_open):
                 logger.error("process %d cannot start: it %s", each.number, reason)
                 each.exit_code = exit_code
                 self._stop_all()

@@ -1,10 +1,10 @@
 """A server whose transcripts are in PostgreSQL: nothing is lost or doubled, whichever of the two dies."""
 
 import asyncio
+import os
 import random
 import re
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -112,19 +112,17 @@ async def test_a_stop_of_a_server_that_waits_for_its_database_is_in_order(unused
         await assert_clean_end(server)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 async def test_a_database_that_stays_away_ends_the_start_with_a_code_after_which_another_one_makes_sense(
-    unused_tcp_port: int,
+    unused_tcp_port: int, tmp_path: Path, processes: int
 ) -> None:
-    program = """if True:
-        import runpy
-        from livecaption.store import opening
-        opening.PATIENCE_S = 0.5
-        runpy.run_module("livecaption", run_name="__main__", alter_sys=True)
-    """
+    (tmp_path / "sitecustomize.py").write_text("from livecaption.store import opening\nopening.PATIENCE_S = 0.5\n")
+    impatient = {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
     address = f"postgresql://me:secret@127.0.0.1:{unused_tcp_port}/x"
-    async with serving("--store", address, command=(sys.executable, "-c", program)) as server:
-        assert await server.exited(within_s=20) == EXIT_AWAY
-        await server.logged("ERROR livecaption: cannot keep transcripts in .*: nothing answers there")
+    async with serving(f"--processes={processes}", "--store", address, environment=impatient) as server:
+        assert await server.exited(within_s=60) == EXIT_AWAY
+        assert "started again" not in server.output
+        await server.logged("ERROR livecaption.*: cannot keep transcripts in .*: nothing answers there")
         assert "secret" not in server.output
         await assert_clean_end(server)
     unit = (ROOT / "packaging" / "livecaption.service").read_text()
