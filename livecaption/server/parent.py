@@ -64,8 +64,8 @@ MIN_HUNG_TURNS = 5
 """The least number of looks, where the unit has a shorter `WatchdogSec`. Fewer: processes that are only busy, and
 report once a second, are killed."""
 FAILED_STARTS = (EXIT_CANNOT_START, EXIT_AWAY)
-"""The codes of a process after which a start is given up at once: the next one would end so, too, or the process has tried for
-long."""
+"""The codes of a process after which a start is given up at once: the next one would end so, too.
+Where the database is away, the process itself has tried for long."""
 DIRECTORY, NEW = "processes-", "new-"
 """The beginnings of the name of a directory of sockets, and of one whose lock is not taken yet."""
 
