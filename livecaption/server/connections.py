@@ -55,7 +55,7 @@ class _Connection(RequestHandler):
     def pause_writing(self) -> None:
         super().pause_writing()
         if (transport := self.transport) is not None:  # also when it closes, which waits for the bytes
-            self._look_later(transport, _n_waiting(transport), 0)
+            self._look_later(transport, n_waiting_of(transport), 0)
 
     def resume_writing(self) -> None:
         self._stop_timer()
@@ -68,7 +68,7 @@ class _Connection(RequestHandler):
         )
 
     def _look(self, transport: asyncio.Transport, n_waited: int, n_idle: int) -> None:
-        n_waiting = _n_waiting(transport)
+        n_waiting = n_waiting_of(transport)
         n_idle = 0 if n_waiting < n_waited else n_idle + 1
         if n_idle < LOOKS:
             self._look_later(transport, n_waiting, n_idle)
@@ -81,7 +81,7 @@ class _Connection(RequestHandler):
             self._unread_timer = None
 
 
-def _n_waiting(transport: asyncio.Transport) -> int:
+def n_waiting_of(transport: asyncio.Transport) -> int:
     """Return the number of bytes that wait. TLS does not count those of the transport below, and has no name for it."""
     below: asyncio.Transport | None = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
     return transport.get_write_buffer_size() + (0 if below is None else below.get_write_buffer_size())

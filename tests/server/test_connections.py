@@ -2,15 +2,17 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from livecaption.server.connections import LOOKS, Runner
+from livecaption.server.connections import LOOKS, Runner, n_waiting_of
+from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.peers import raw_connection
 
@@ -20,9 +22,9 @@ REQUESTS = (("/body", 1), ("/files/long", 1), ("/files/short", 4000), ("/answer"
 """The path of some requests that a client sends at once, and their number."""
 
 
-@pytest.fixture
-async def runner(tmp_path: Path) -> AsyncIterator[Runner]:
-    """A server that waits 0.3 s for clients that do not read."""
+@asynccontextmanager
+async def running(tmp_path: Path, unread_timeout_s: float, tls: ssl.SSLContext | None = None) -> AsyncIterator[Runner]:
+    """Run a server that waits for this time for clients that do not read."""
 
     async def body(_: web.Request) -> web.Response:
         return web.Response(body=BODY)
@@ -34,11 +36,19 @@ async def runner(tmp_path: Path) -> AsyncIterator[Runner]:
     (tmp_path / "short").write_bytes(BODY[:20_000])
     app = web.Application()
     app.add_routes([web.get("/body", body), web.get("/answer", answer), web.static("/files", tmp_path)])
-    runner = Runner(app, unread_timeout_s=0.3)
+    runner = Runner(app, unread_timeout_s=unread_timeout_s, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner
-    await runner.cleanup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def runner(tmp_path: Path) -> AsyncIterator[Runner]:
+    async with running(tmp_path, unread_timeout_s=0.3) as runner:
+        yield runner
 
 
 def unread_connection(runner: Runner) -> AbstractAsyncContextManager[socket.socket]:
@@ -119,3 +129,21 @@ async def test_a_client_that_reads_slowly_is_cut_off_only_when_it_stops_to_read(
     assert list(transport.waiting) == []
     connection.resume_writing()
     connection.connection_lost(None)
+
+
+async def test_what_waits_below_tls_counts_too(tmp_path: Path) -> None:
+    """Else a client that reads slowly would seem to read nothing: TLS passes nothing on before most of it is read."""
+    tls = Authority().server(tmp_path, "localhost")
+    trusting = ssl.create_default_context(cafile=tmp_path / "authority.pem")
+    async with running(tmp_path, 60.0, tls) as runner:
+        [(_, port)] = runner.addresses
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="localhost")
+        writer.write(b"GET /files/long HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server = runner.server
+        assert server is not None
+        await eventually(lambda: any(connection.writing_paused for connection in server.connections))
+        [connection] = server.connections
+        assert connection.transport is not None
+        assert n_waiting_of(connection.transport) > connection.transport.get_write_buffer_size() > 0
+        writer.transport.abort()
+        await eventually(lambda: not server.connections)
