@@ -131,8 +131,8 @@ async def test_a_client_that_reads_slowly_is_cut_off_only_when_it_stops_to_read(
     connection.connection_lost(None)
 
 
-async def test_what_waits_below_tls_counts_too(tmp_path: Path) -> None:
-    """Else a client that reads slowly would seem to read nothing: TLS passes nothing on before most of it is read."""
+async def test_bytes_that_wait_below_tls_are_counted(tmp_path: Path) -> None:
+    """A client that reads slowly would seem to read nothing. TLS passes nothing on before most of it is read."""
     tls = Authority().server(tmp_path, "localhost")
     trusting = ssl.create_default_context(cafile=tmp_path / "authority.pem")
     async with running(tmp_path, 60.0, tls) as runner:
