@@ -176,13 +176,15 @@ class ArrivalClock:
     def _take_back(self, begin_ms: int) -> None:
         """Begin a new stretch if audio is ahead of the clock, because some that was not expected any more has come.
 
-        It takes back no more than the silence since the last utterance. So no two utterances overlap on the wall.
+        It takes back no more than the silence before `begin_ms`, without its last ms. So the utterances before and
+        after it neither overlap nor touch on the wall. The stretch has this silence too: the speech of another channel
+        may have begun in it, although its event comes later.
         """
         punctual_ms = self._settled_shift_ms + min(self._lag_ms, 0.0)
-        behind_last_ms = self._ended_ms + self.shift_ms(self._ended_ms - 1) - begin_ms
+        behind_last_ms = self._ended_ms + self.shift_ms(self._ended_ms - 1) - begin_ms + 1
         shift_ms = round(max(punctual_ms, behind_last_ms, self._begin_shift_ms))
         if (taken_back_ms := self._settled_shift_ms - shift_ms) > 0:
-            self._stretches.append(_Stretch(begin_ms, shift_ms))
+            self._stretches.append(_Stretch(max(self._ended_ms, self._stretches[-1].begin_ms), shift_ms))
             self._settled_shift_ms = shift_ms
             self._lag_ms += taken_back_ms
             self._previous_lag_ms += taken_back_ms

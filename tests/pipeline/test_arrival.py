@@ -347,5 +347,34 @@ def test_a_network_that_holds_audio_back_costs_no_time_once_all_of_it_has_come(
     *_, (before_ms, before), (after_ms, after) = simulation.finals
     assert abs(before.start_ms - before_ms) < MIN_SHIFT_MS
     assert abs(after.start_ms - after_ms - pause_ms) < MIN_SHIFT_MS
-    for (_, earlier), (_, later) in pairwise(simulation.finals):
-        assert earlier.end_ms <= later.start_ms
+    for (earlier_ms, earlier), (later_ms, later) in pairwise(simulation.finals):
+        is_cut = later_ms - earlier_ms == earlier.end_ms - earlier.start_ms
+        assert later.start_ms - earlier.end_ms >= (0 if is_cut else 1)
+
+
+def caught_up() -> ArrivalClock:
+    """Return a clock that adds 5 s which a network took, and has taken nothing back. The last speech ends at 11.5 s."""
+    clock = ArrivalClock()
+    delayed = [(at + 5000, at) for at in range(10_100, 12_001, CHUNK_MS)]
+    assert pauses_in(live(10_000) + delayed, clock) == [10_000]
+    clock.on_the_wall(SpeechStart(0, 10_200))
+    clock.on_the_wall(SpeechEnd(0, 11_500, "silence"))
+    assert clock.on_the_wall(final(10_200, 11_500)) == final(15_200, 16_500)
+    for until_ms in range(12_100, 20_001, CHUNK_MS):
+        clock.receive(until_ms, max(until_ms, 14_000 + until_ms / 4) / 1000)
+    return clock
+
+
+def test_speech_that_began_in_the_silence_that_is_taken_back_keeps_its_time_until_its_end() -> None:
+    """Its event comes second if both are in one message, because it is in the second channel."""
+    clock = caught_up()
+    assert clock.on_the_wall(SpeechStart(1, 18_600, channel=0)) == SpeechStart(1, 18_600, channel=0)
+    assert clock.on_the_wall(SpeechStart(2, 18_500, channel=1)) == SpeechStart(2, 18_500, channel=1)
+    assert clock.on_the_wall(SpeechEnd(2, 19_500, "silence")) == SpeechEnd(2, 19_500, "silence")
+    said = replace(final(18_500, 19_500), utterance=2, channel=1)
+    assert clock.on_the_wall(said) == said
+
+
+def test_two_utterances_do_not_touch_once_the_silence_between_them_is_taken_back() -> None:
+    """Those that touch would be read as one that was cut at the length limit."""
+    assert caught_up().on_the_wall(SpeechStart(1, 15_000)) == SpeechStart(1, 16_501)
