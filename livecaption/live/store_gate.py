@@ -55,7 +55,7 @@ class StoreGate:
                     checkpoint_ms,
                     self._release,
                     shift_ms=event.start_ms - in_audio.start_ms,
-                    checkpoint_shift_ms=self._clock.shift_ms(checkpoint_ms or 0),
+                    checkpoint_shift_ms=self._clock.shift_for_resume_ms(checkpoint_ms or 0),
                 )
             elif isinstance(event, Translation):
                 self._store.translate(self._session.id, event, seq, self._release)
@@ -71,7 +71,8 @@ class StoreGate:
     def checkpoint(self, checkpoint_ms: int) -> None:
         """Note that all audio before `checkpoint_ms` is in the finals so far, or silent."""
         if self._store is not None:
-            self._store.checkpoint(self._session.id, checkpoint_ms, self._clock.shift_ms(checkpoint_ms))
+            shift_ms = self._clock.shift_for_resume_ms(checkpoint_ms)
+            self._store.checkpoint(self._session.id, checkpoint_ms, shift_ms)
 
     def suspend(self, checkpoint_ms: int) -> None:
         """Note the same, and that another server goes on with the session: behind all that is held, nothing follows."""

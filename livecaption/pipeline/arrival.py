@@ -140,6 +140,14 @@ class ArrivalClock:
         shift_ms = next(stretches, self._stretches[0]).shift_ms
         return self._settled_shift_ms if shift_ms == inf else int(shift_ms)
 
+    def shift_for_resume_ms(self, checkpoint_ms: int) -> int:
+        """Return the time without audio that a server needs which goes on from this checkpoint.
+
+        Where an utterance is awaited, the checkpoint lies before its start, and maybe before a pause or a silence in
+        between. The time of the utterance counts.
+        """
+        return self.shift_ms(min(self._starts_ms.values(), default=checkpoint_ms))
+
     def on_the_wall(self, event: Event) -> Event:
         """Return the event with times by the clock on the wall. The finals of a stretch have the same shift.
 

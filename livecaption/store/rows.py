@@ -130,7 +130,7 @@ class InterruptedSession:
         generation: number of servers that had the session before.
         interrupted_at_ms: time at which it was found interrupted first, by the Unix clock.
         checkpoint_ms: length of the audio that is transcribed or silent.
-        shift_ms: time without audio before the checkpoint.
+        shift_ms: time without audio before the audio that comes next.
         transcribed_ms: the end of the audio of each channel's newest final; the key is None if channels are mixed.
         events: all finals and translations in the order of their events, with the numbers of these.
     """
@@ -259,11 +259,15 @@ def name_speaker(session_id: SessionId, named: SpeakerNamed) -> Statement:
 
 
 def checkpoint(session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> Statement:
-    """Note that all audio before `checkpoint_ms` is in written finals, or silent; and the time without audio so far."""
+    """Note that all audio before `checkpoint_ms` is in written finals, or silent.
+
+    `shift_ms` is the time without audio before the rest.
+    """
     return (
-        "UPDATE resumption SET checkpoint_ms = max(checkpoint_ms, ?), shift_ms = max(shift_ms, ?) "
+        "UPDATE resumption SET checkpoint_ms = max(checkpoint_ms, ?), "
+        "shift_ms = CASE WHEN checkpoint_ms <= ? THEN ? ELSE shift_ms END "
         "WHERE session = (SELECT number FROM session WHERE id = ?)",
-        (checkpoint_ms, shift_ms, session_id),
+        (checkpoint_ms, checkpoint_ms, shift_ms, session_id),
     )
 
 

@@ -139,7 +139,7 @@ class Store(Protocol):
             checkpoint_ms: the checkpoint with this final, see `checkpoint`; None: it is not known.
             written: called once the final is written.
             shift_ms: time without audio before the final.
-            checkpoint_shift_ms: time without audio before the checkpoint.
+            checkpoint_shift_ms: time without audio before the audio behind the checkpoint.
         """
 
     def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
@@ -151,7 +151,7 @@ class Store(Protocol):
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
         """Note that audio before this point is transcribed or silent, so that a restarted server does not need it.
 
-        `shift_ms` is the time without audio before it: see `pipeline.arrival`.
+        `shift_ms` is the time without audio before the rest, which may become less: see `pipeline.arrival`.
         """
 
     def reopen(self, session_id: SessionId) -> None:

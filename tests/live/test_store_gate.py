@@ -167,6 +167,17 @@ def test_events_are_published_and_stored_with_their_time_on_the_wall() -> None:
     assert (store.log, store.shifts_ms) == ([published[1]], [(60_000, 60_000)])
 
 
+def test_the_checkpoint_of_an_open_utterance_is_stored_with_the_time_of_the_utterance() -> None:
+    store, clock = SlowStore(), ArrivalClock()
+    live, _ = gate(store, clock)
+    clock.receive(2000, 2.0)
+    clock.pause(2000)
+    clock.receive(3000, 603.0)
+    live.publish(SpeechStart(0, 2040))
+    live.checkpoint(1840)
+    assert store.log == [(1840, 600_000)]
+
+
 def test_a_session_and_its_end_are_published_only_once_the_store_has_them() -> None:
     store = SlowStore()
     live, published = gate(store)

@@ -375,6 +375,28 @@ def test_speech_that_began_in_the_silence_that_is_taken_back_keeps_its_time_unti
     assert clock.on_the_wall(said) == said
 
 
+def test_a_session_that_goes_on_from_before_an_awaited_utterance_has_the_time_of_that_utterance() -> None:
+    """The checkpoint lies before the pause in which the button to talk was released."""
+    clock = ArrivalClock()
+    pauses_in(live(2000) + live(1000, begins_ms=602_000, audio_ms=2000), clock)
+    assert clock.shift_for_resume_ms(1800) == 0
+    clock.on_the_wall(SpeechStart(0, 2040))
+    clock.on_the_wall(SpeechStart(1, 2200))
+    assert clock.shift_for_resume_ms(1840) == 600_000
+    clock.on_the_wall(SpeechEnd(0, 2800, "silence"))
+    assert clock.shift_for_resume_ms(1840) == 600_000
+    clock.on_the_wall(final(2040, 2800))
+    clock.on_the_wall(replace(final(2200, 2800), utterance=1))
+    assert clock.shift_for_resume_ms(2800) == 600_000
+
+
+def test_a_session_that_goes_on_from_before_the_utterance_that_took_time_back_has_its_time() -> None:
+    clock = caught_up()
+    assert clock.shift_for_resume_ms(11_500) == 5000
+    clock.on_the_wall(SpeechStart(1, 18_600))
+    assert clock.shift_for_resume_ms(11_400) == 0
+
+
 def test_two_utterances_do_not_touch_once_the_silence_between_them_is_taken_back() -> None:
     """Those that touch would be read as one that was cut at the length limit."""
     assert caught_up().on_the_wall(SpeechStart(1, 15_000)) == SpeechStart(1, 16_501)

@@ -50,7 +50,8 @@ _APPEND = f"""
             n_speakers = greatest(n_speakers, $18)
         FROM added WHERE session.number = added.session
     ), noted AS (
-        UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $16), shift_ms = greatest(shift_ms, $17)
+        UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $16),
+            shift_ms = CASE WHEN checkpoint_ms <= $16 THEN $17 ELSE shift_ms END
         FROM mine WHERE $16::bigint IS NOT NULL AND session = mine.number
     )
     {_LOST}
@@ -72,7 +73,8 @@ _NAME_SPEAKER = f"""
 """
 _CHECKPOINT = f"""
     WITH {_HELD}, noted AS (
-        UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $3), shift_ms = greatest(shift_ms, $4)
+        UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $3),
+            shift_ms = CASE WHEN checkpoint_ms <= $3 THEN $4 ELSE shift_ms END
         FROM mine WHERE session = mine.number
     )
     {_LOST}
