@@ -177,7 +177,8 @@ class ChannelPipeline:
 
     def skip_to(self, at: int, now_s: float) -> list[Output]:
         """End the open utterance, and treat the next audio as that from `at` on: see `StreamPipeline.skip_to`."""
-        outputs = self.pause(now_s)
+        outputs = self._handle(self._cutter.flush("disconnect"), now_s, self._last_voiced_s)
+        self._requests.forget_audio()  # the next utterance does not follow it
         begin = max(at, self.now)
         self._begin_at(begin, begin - at)
         return outputs
@@ -314,6 +315,9 @@ class ChannelPipeline:
         self._done_until = ended.window_end
         if reason == "silence":
             self._record(Latency("endpoint", now_s - last_voiced_s))
+        elif reason == "disconnect":
+            # The publisher was away, which is no delay of a caption.
+            last_voiced_s, utterance.clock.first_due_since_s = now_s, None
         outputs: list[Output] = [SpeechEnd(ended.number, ms_of(ended.end), reason)]
         awaited = utterance.end(ended, self._options.of_windows, last_voiced_s, now_s)
         self._finals.append(awaited)

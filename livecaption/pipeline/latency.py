@@ -15,6 +15,8 @@ class Latency:
                     none if a cut at the length limit began the utterance, or if no partials are wanted
     partial         audio that a partial shows for the first time -> `Partial`; the mean of its oldest and its newest
     final           last voiced audio -> `Final`, unless it failed
+
+    An utterance that ends because its publisher was away has no first caption, and its final counts from that end.
     """
 
     kind: LatencyKind

@@ -732,6 +732,18 @@ def test_the_latency_of_a_final_is_that_of_its_event() -> None:
     assert stream.take_latencies() == [Latency("final", final.latency_ms / 1000)]
 
 
+@for_each("returns", [True, False])
+def test_the_time_in_which_the_publisher_was_away_is_no_latency(returns: bool) -> None:
+    stream = new_stream(partials=True)
+    feed(stream, "silence 400ms, speech 1000ms")  # and then nothing for a minute
+    stream.take_latencies()
+    outputs = stream.skip_to(60_000, 60.0) if returns else stream.end("disconnect", 60.0)
+    (final,) = events(stream.receive_answer(requests(outputs)[-1], hypothesis("Hello."), now_s=60.5))
+    assert isinstance(final, Final)
+    assert final.latency_ms == 500
+    assert stream.take_latencies() == [Latency("final", 0.5)]
+
+
 def test_a_final_that_failed_has_no_latency() -> None:
     stream = new_stream()
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms"))
@@ -952,7 +964,7 @@ def test_audio_that_is_lost_is_skipped_and_ends_what_was_said_before_it() -> Non
     starts = [event.start_ms for event in found if isinstance(event, SpeechStart)]
     ends = [(event.end_ms, event.reason) for event in found if isinstance(event, SpeechEnd)]
     assert starts == [pytest.approx(5400, abs=100), pytest.approx(9400, abs=100)]
-    assert ends == [(pytest.approx(6400, abs=100), "silence"), (pytest.approx(10_400, abs=100), "stop")]
+    assert ends == [(pytest.approx(6400, abs=100), "disconnect"), (pytest.approx(10_400, abs=100), "stop")]
 
 
 def test_an_utterance_that_begins_within_the_window_before_it_is_transcribed_alone() -> None:
