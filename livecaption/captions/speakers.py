@@ -10,7 +10,7 @@ docs/decisions/0062-speakers.md.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, groupby
+from itertools import accumulate, count, groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +95,7 @@ class Speakers:
             return spoken_by(final, None)
         n_known = len(self._means)
         numbers = [self.number(voice) for voice in answer.voices]
-        speakers = [numbers[_at(word, answer.voices)] for word in answer.words]
+        speakers = _of_units(answer, [numbers[_at(word, answer.voices)] for word in answer.words])
         timed = _units(answer, speakers)
         said = units(final.text)
         if len(said) == len(timed):
@@ -145,11 +145,25 @@ def _at(word: Word, voices: Sequence[Voice]) -> int:
     return min(range(len(voices)), key=lambda i: max(voices[i].start_ms - middle_ms, middle_ms - voices[i].end_ms, 0.0))
 
 
+def _of_units(answer: Hypothesis, speakers: Sequence[int | None]) -> list[int | None]:
+    """Return the speakers of the words, where words within a unit have the speaker of the one before.
+
+    The engine splits words at other places than units, such as before a percent sign. No turn begins there.
+    """
+    begins = {0, *accumulate(len(unit.rstrip()) for unit in units(answer.text))}
+    *words_begin, end = accumulate((len("".join(word.text.split())) for word in answer.words), initial=0)
+    if end != max(begins):
+        return [*speakers]  # the words are not those of the text
+    of_units: list[int | None] = []
+    for speaker, at in zip(speakers, words_begin, strict=True):
+        of_units.append(speaker if at in begins else of_units[-1])
+    return of_units
+
+
 def _units(answer: Hypothesis, speakers: Sequence[int | None]) -> list[_Timed]:
     """Return the units of the engine's text; none if its words are not those of its text.
 
-    The engine splits words at other places than units, such as before a percent sign. A unit belongs to the speaker of
-    its first character.
+    A unit belongs to the speaker of its first character.
     """
     characters = [
         (speaker, word)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livecaption.captions.labels import in_turns
 from livecaption.captions.speakers import Speakers, highest_speaker, spoken_by
 from livecaption.captions.stabilizer import units
 from livecaption.events import MAX_SPEAKERS, CaptionWord, Final, Turn
@@ -203,6 +204,18 @@ def test_the_engine_may_split_words_where_the_text_has_no_space() -> None:
     """Whisper's tokenizer has a word of its own for a percent sign."""
     answer = answer_of("it is 3 % of all we sell", (1, 4), (2, 4), text="it is 3% of all we sell")
     assert turns_of(Speakers(9), answer) == [(1, "it is 3% "), (2, "of all we sell")]
+
+
+def test_words_that_are_one_in_the_text_have_one_speaker() -> None:
+    """Another voice was nearest to the percent sign alone. A turn would be cut there, without its other words."""
+    answer = answer_of("it is 3 % of all we sell", (1, 3), (2, 1), (1, 2), (2, 4), text="it is 3% of all we sell")
+    speakers = Speakers(9)
+    assert [speakers.number(voice(person)) for person in (1, 2)] == [1, 2]
+    final = speakers.attribute(final_of(answer, words=True), answer, WINDOW_MS)
+    assert [(piece.text, " ".join(word.word for word in piece.words or ())) for piece in in_turns(final)] == [
+        ("it is 3% of all", "it is 3 % of all"),
+        ("we sell", "we sell"),
+    ]
 
 
 def test_a_text_without_spaces_is_cut_between_its_characters() -> None:

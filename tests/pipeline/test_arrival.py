@@ -398,5 +398,5 @@ def test_a_session_that_goes_on_from_before_the_utterance_that_took_time_back_ha
 
 
 def test_two_utterances_do_not_touch_once_the_silence_between_them_is_taken_back() -> None:
-    """Those that touch would be read as one that was cut at the length limit."""
+    """Captions join utterances that touch, because the length limit has cut them."""
     assert caught_up().on_the_wall(SpeechStart(1, 15_000)) == SpeechStart(1, 16_501)
