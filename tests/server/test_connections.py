@@ -68,7 +68,7 @@ async def test_clients_that_read_nothing_are_cut_off(runner: Runner) -> None:
         for path, n in REQUESTS:
             request(await stack.enter_async_context(unread_connection(runner)), path, n)
         await eventually(lambda: len(server.connections) == len(REQUESTS))
-        await eventually(lambda: not server.connections)
+        await eventually(lambda: not server.connections, 30)
 
 
 async def test_a_client_that_leaves_amid_its_files_is_no_fault_of_the_server(
@@ -80,7 +80,7 @@ async def test_a_client_that_leaves_amid_its_files_is_no_fault_of_the_server(
         request(connection, "/files/short", 4000)
         await eventually(lambda: any(handler.writing_paused for handler in server.connections))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it ends with a reset
-    await eventually(lambda: not server.connections)
+    await eventually(lambda: not server.connections, 30)
     assert caplog.records == []
 
 
@@ -146,4 +146,4 @@ async def test_bytes_that_wait_below_tls_are_counted(tmp_path: Path) -> None:
         assert connection.transport is not None
         assert n_waiting_of(connection.transport) > connection.transport.get_write_buffer_size() > 0
         writer.transport.abort()
-        await eventually(lambda: not server.connections)
+        await eventually(lambda: not server.connections, 30)
