@@ -1,4 +1,4 @@
-"""A publisher that speaks on command, the link for readers, and what their page shows."""
+"""A publisher that speaks on command, the pages of publishers, the link for readers, and what their page shows."""
 
 import asyncio
 import re
@@ -110,3 +110,10 @@ async def shared_link(page: Page) -> str:
     # A look at it, again and again: `decode()` fails while there is no source, and if that changes meanwhile.
     await expect(code).not_to_have_js_property("naturalWidth", 0)
     return await page.get_by_label("Link", exact=True).input_value()
+
+
+async def load_again(page: Page) -> None:
+    """Load the page of somebody who speaks again, though the browser asks first, and wait until it has gone on."""
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.reload()
+    await expect(page.locator("#state")).to_have_text("Live")

@@ -14,7 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from livecaption.client import Reconnecting, RoomEntry, StreamSettings, connect
-from tests.browser.reading import shared_link
+from tests.browser.reading import load_again, shared_link
 from tests.browser.support import ROOT, WAIT_MS, Serve, Server, serving, show_if_failed
 from tests.browser.test_speaker_page import (
     end_event,
@@ -313,9 +313,7 @@ async def test_a_page_that_is_loaded_again_goes_on_though_the_page_before_is_lon
     await said(page)
     other = await opened(context, f"{scripted_server.url}stats")
     await other.evaluate(HOLD_NEXT, await page.evaluate("JSON.parse(sessionStorage['livecaption.tab']).id"))
-    page.on("dialog", lambda dialog: dialog.accept())
-    await page.reload()
-    await expect_state(page, "Live")
+    await load_again(page)
     assert [part["state"] for part in await parts_of_ended_event(page)] == ["ended"]
 
 
@@ -330,7 +328,5 @@ async def test_a_page_that_is_loaded_again_with_another_microphone_is_not_refuse
         "const tab = JSON.parse(sessionStorage['livecaption.tab']); tab.running.sampleRateHz = 8000;"
         "sessionStorage['livecaption.tab'] = JSON.stringify(tab)"
     )
-    page.on("dialog", lambda dialog: dialog.accept())
-    await page.reload()
-    await expect_state(page, "Live")
+    await load_again(page)
     assert [part["state"] for part in await parts_of_ended_event(page)] == ["ended", "ended"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.reading import OpenPage, expect_state
+from tests.browser.reading import OpenPage, expect_state, load_again
 from tests.browser.support import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -84,9 +84,7 @@ async def test_a_page_that_is_loaded_again_goes_on_without_a_microphone_that_is_
     await expect_shown(page, "Default microphone", "None")
     await page.get_by_role("button", name="Start captions").click()
     await expect_state(page, "Live")
-    page.on("dialog", lambda dialog: dialog.accept())
-    await page.reload()
-    await expect_state(page, "Live")
+    await load_again(page)
 
 
 async def test_where_a_browser_names_no_microphone_yet_the_chosen_one_is_used_or_given_up(

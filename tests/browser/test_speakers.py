@@ -10,7 +10,7 @@ import pytest_asyncio
 import soundfile
 from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.browser.reading import Publisher, expect_state, speaking
+from tests.browser.reading import Publisher, expect_state, load_again, speaking
 from tests.browser.support import Launch, Server, assert_accessible, emptied, microphone, serving
 from tests.support.speech import pcm_s16le, sound
 
@@ -316,9 +316,7 @@ async def test_two_sounds_are_captioned_apart_and_one_goes_on_without_the_other(
     session = await page.evaluate("JSON.parse(sessionStorage['livecaption.tab']).running.ready.session")
 
     # Loaded again, the page goes on with the session and both of its sounds.
-    page.on("dialog", lambda dialog: dialog.accept())
-    await page.reload()
-    await expect_state(page, "Live")
+    await load_again(page)
     assert await page.evaluate("JSON.parse(sessionStorage['livecaption.tab']).running.ready.session") == session
     before = await page.locator("#transcript p").count()
     await expect(page.locator("#transcript p").nth(before + 1)).to_be_visible()
