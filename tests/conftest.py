@@ -151,10 +151,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Beside other tests a process gets the processor later, and its end is noticed later.
-    os.environ.setdefault("LIVECAPTION_TEST_TIMEOUT_FACTOR", "3")
-    # And the threads of a model would wait for each other: two processes of tests with two threads each took four
-    # times as long on two busy cores.
+    # The threads of a model would wait for each other: two processes of tests with two threads each took four times as
+    # long on two busy cores.
     os.environ.setdefault("LIVECAPTION_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

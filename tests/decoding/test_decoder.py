@@ -151,12 +151,13 @@ async def test_a_process_that_was_stopped_is_ended(make_pool: MakePool) -> None:
 
 
 async def test_a_process_that_waits_for_its_client_is_left_alone(make_pool: MakePool) -> None:
-    decoder = ContainerDecoder(make_pool(silence_s=0.05))
+    silence_s = 0.3 * TIMEOUT_FACTOR
+    decoder = ContainerDecoder(make_pool(silence_s=silence_s))
     data = JFK.read_bytes()
 
     async def hesitate() -> None:
         await decoder.push(data[:5000])
-        await asyncio.sleep(0.5)  # ten times as long as a process with bytes to decode may be silent
+        await asyncio.sleep(3 * silence_s)  # a process with bytes to decode would be ended after two of them
         await pushed(decoder, data[5000:])
 
     _, samples = await asyncio.gather(hesitate(), decoded(decoder))

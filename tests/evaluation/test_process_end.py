@@ -12,6 +12,13 @@ from livecaption.evaluation.process_end import TIMEOUT_FACTOR, Patience, Process
 
 pytestmark = pytest.mark.processes
 
+PRINT_FACTORS = """
+import tests.conftest
+from livecaption.evaluation import process_end
+from tests.support import eventually
+print(eventually.TIMEOUT_FACTOR, process_end.TIMEOUT_FACTOR)
+"""
+
 
 async def test_the_end_of_a_process_is_reported_with_its_time() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
@@ -54,3 +61,18 @@ def test_the_time_of_a_process_stands_still_while_it_waits_for_a_processor() -> 
         for process in started:
             process.kill()
             process.communicate()
+
+
+@pytest.mark.parametrize(("surroundings", "factor"), [({}, 1.0), ({"PYTEST_XDIST_WORKER": "gw0"}, 3.0)])
+def test_beside_other_tests_everything_is_waited_for_three_times_as_long(
+    surroundings: dict[str, str], factor: float
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if "TEST" not in name}
+    ended = subprocess.run(
+        [sys.executable, "-c", PRINT_FACTORS],
+        env=kept | {"LIVECAPTION_TEST_COLD": "1"} | surroundings,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [float(each) for each in ended.stdout.split()] == [factor, factor]

@@ -71,6 +71,10 @@ class Crew:
         """Wait until the pool is in one of these states."""
         await eventually(lambda: self.pool.state in states, within_s=20)
 
+    async def lost(self, pid: int) -> None:
+        """Wait until the pool has noticed the death of a worker. Its state may have gone on when this returns."""
+        await eventually(lambda: pid not in self.pool.pids, within_s=20)
+
     def _take(self, request: Request, answer: Answer) -> None:
         self.order.append(request.id)
         assert self.order.count(request.id) == 1, "answered twice"

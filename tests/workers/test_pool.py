@@ -336,8 +336,9 @@ async def test_partials_of_poison_kill_once_and_its_final_is_quarantined(
 ) -> None:
     """Otherwise one utterance with a partial each half second would open the breaker for all sessions."""
     crew = await start_crew()
+    [pid] = crew.pool.pids
     crew.ask("crash", utterance=0, is_final=False)
-    await crew.state(PoolState.RECOVERING)
+    await crew.lost(pid)
     for _ in range(5):
         crew.ask("crash", utterance=0, is_final=False)
     assert await crew.text(session="b") == "One two."
@@ -369,8 +370,9 @@ async def test_a_hang_is_ended_from_without_if_nothing_within_does(
     """Rows 45 and 46, by the server alone. The log has the reason, and does not blame the memory."""
     monkeypatch.setenv(SWITCH, Layer.DEAD_MAN.value)
     crew = await start_crew(batch_timeout_s=0.1)
+    [pid] = crew.pool.pids
     crew.ask(hang, ms=100, is_final=False)
-    await crew.state(PoolState.RECOVERING)
+    await crew.lost(pid)
     await crew.state(PoolState.READY)
     assert "was killed: a batch took longer than" in caplog.text
     assert "out of memory" not in caplog.text
@@ -404,7 +406,7 @@ async def test_a_death_is_noticed_at_once_and_made_good(start_crew: StartCrew) -
     [pid] = crew.pool.pids
     started_s = time.monotonic()
     os.kill(pid, signal.SIGKILL)
-    await crew.state(PoolState.RECOVERING)
+    await crew.lost(pid)
     assert time.monotonic() - started_s < 0.25 * TIMEOUT_FACTOR
     assert await crew.text() == "One two."
     assert crew.pool.state is PoolState.READY
@@ -414,8 +416,9 @@ async def crash_loop(crew: Crew) -> None:
     """Kill one worker after the other, until the breaker opens. The crew must have `restart=QUICK`."""
     for _ in range(QUICK.breaker_deaths):
         await crew.state(PoolState.READY)
-        os.kill(crew.pool.pids[0], signal.SIGKILL)
-        await crew.state(PoolState.RECOVERING, PoolState.FAILED)
+        [pid] = crew.pool.pids
+        os.kill(pid, signal.SIGKILL)
+        await crew.lost(pid)
     await crew.state(PoolState.FAILED)
 
 
@@ -776,7 +779,7 @@ async def test_many_restarts_leave_no_descriptor_thread_or_zombie(start_crew: St
     async def restart_once() -> None:
         [pid] = crew.pool.pids
         os.kill(pid, signal.SIGKILL)
-        await crew.state(PoolState.RECOVERING)
+        await crew.lost(pid)
         await crew.state(PoolState.READY)
 
     def left() -> tuple[int, int, int]:
