@@ -34,7 +34,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "clips",
         nargs="*",
         metavar="CLIP",
-        help="ids or tags, with * and ? as wildcards (default: all English recordings with a reference text)",
+        help="ids or tags, with * and ? as wildcards (default: all English recordings with timed words)",
     )
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="directory of recordings with their manifest.jsonl"
@@ -89,7 +89,7 @@ async def run(options: argparse.Namespace) -> int:
     config = load_config(argparse.Namespace(), os.environ)
     clips = choose(read_manifest(options.data), options.clips)
     if not clips:
-        raise ConfigError("no such clip in the manifest")
+        raise ConfigError("no recording is chosen: name ids or tags of the manifest, or * for all")
     # A file or pipe has no width, so choose a large one. A closed stdout is None.
     console = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 200)
     baseline = bench.read_baseline(options.baseline.read_text(encoding="utf-8")) if options.baseline else None
