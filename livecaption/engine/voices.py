@@ -42,12 +42,12 @@ class BegunVoices:
 
     Attributes:
         begin_ms, end_ms: the speech, from the first sample of its window.
-        analyzed: what was analyzed, and the cosine below which voices differ.
+        analyzed: what was analyzed, and the cosine below which voices differ; None: the network could not be loaded.
     """
 
     begin_ms: int
     end_ms: int
-    analyzed: "Future[tuple[AnalyzedSpeech, float]]"
+    analyzed: "Future[tuple[AnalyzedSpeech, float] | None]"
 
 
 def voices_of(config: EngineConfig) -> "VoiceFinder | None":
@@ -73,7 +73,7 @@ class VoiceFinder:
     def __init__(self, load: Callable[[], VoiceModel]) -> None:
         self._load = load
         self._thread = ThreadPoolExecutor(1, "voices")
-        self._model: Future[VoiceModel] | None = None
+        self._model: Future[VoiceModel | None] | None = None
         self._has_failed = False
 
     def begin(self, windows: Sequence[Window], speech: Sequence[Speech]) -> dict[int, BegunVoices]:
@@ -82,16 +82,24 @@ class VoiceFinder:
         if not asking:
             return {}
         if self._model is None:  # a partial comes first, mostly
-            self._model = self._thread.submit(self._load)
+            self._model = self._thread.submit(self._load_once)
         return {i: self._begin(self._model, windows[i], speech[i]) for i in asking if windows[i].is_final}
 
-    def _begin(self, model: "Future[VoiceModel]", window: Window, speech: Speech) -> BegunVoices:
+    def _load_once(self) -> VoiceModel | None:
+        """Load the network. An exception that each final raised again would keep the audio of all of them."""
+        try:
+            return self._load()
+        except Exception:
+            self._note_failure()
+            return None
+
+    def _begin(self, model: "Future[VoiceModel | None]", window: Window, speech: Speech) -> BegunVoices:
         # Audio before and after the speech is not the speaker's.
         samples = window.samples[samples_of(speech.start_ms) : samples_of(speech.end_ms)]
 
-        def analyze() -> tuple[AnalyzedSpeech, float]:
-            loaded = model.result()  # it was loaded on this thread, before
-            return loaded.analyze(samples), loaded.same
+        def analyze() -> tuple[AnalyzedSpeech, float] | None:
+            loaded = model.result()  # this thread has loaded it before
+            return (loaded.analyze(samples), loaded.same) if loaded else None
 
         return BegunVoices(speech.start_ms, speech.end_ms, self._thread.submit(analyze))
 
@@ -103,13 +111,16 @@ class VoiceFinder:
 
     def _find(self, begun: BegunVoices, words: Sequence[Word]) -> tuple[Voice, ...]:
         try:
-            analyzed, same = begun.analyzed.result()
-            return voices(analyzed, same, begun.begin_ms, begun.end_ms, words)
+            found = begun.analyzed.result()
+            return voices(*found, begun.begin_ms, begun.end_ms, words) if found else ()
         except Exception:
-            if not self._has_failed:
-                logger.exception("finals go without voices")
-            self._has_failed = True
+            self._note_failure()
             return ()
+
+    def _note_failure(self) -> None:
+        if not self._has_failed:
+            logger.exception("finals go without voices")
+        self._has_failed = True
 
 
 def voices(
