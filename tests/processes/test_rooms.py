@@ -64,7 +64,7 @@ async def code_of(socket: ClientWebSocketResponse) -> str:
 
 
 async def come_back(door: Any, ready: dict[str, Any], last_seq: int) -> ClientWebSocketResponse:
-    """Resume a session as clients do: they ask again where there is no room for them for a moment."""
+    """Resume a session as clients do: they ask again where they are refused for a moment."""
     while True:
         try:
             return await resume(door, ready, last_seq)
@@ -95,7 +95,7 @@ async def test_the_room_of_a_killed_server_goes_on_with_its_publisher(site: Site
     ready = await read_event(first)
     caption = await said(first, TALK)
     await site.kill_first()
-    again = await come_back(site.doors[1], ready, caption["seq"])
+    again = await resume(site.doors[1], ready, caption["seq"])
     assert (await read_event(again))["session"] == ready["session"]
     assert await code_of(await enter(site.doors[1])) == "room_taken"
     assert (await said(again, TALK))["utterance"] == 1
@@ -180,7 +180,7 @@ async def test_people_read_on_when_the_server_in_which_somebody_speaks_is_killed
     spoken = {ready["session"]: [caption["text"]]}
     await eventually(lambda: all(reader.texts == spoken for reader in readers), 30)
     await site.kill_first()
-    again = await come_back(site.doors[1], ready, caption["seq"])
+    again = await resume(site.doors[1], ready, caption["seq"])
     assert (await read_event(again))["session"] == ready["session"]
     spoken[ready["session"]].append((await said(again, TALK))["text"])
     await again.send_json({"type": "stop"})
